@@ -1,0 +1,255 @@
+"""A causal LM conditioned on a batch of prompts: one row per hypothesis, the cache inside.
+
+The only file that touches caches, masks and positions. The bookkeeping itself is transformers' own
+(`prepare_inputs_for_generation` and `_update_model_kwargs_for_generation`), so every family that `model.generate`
+serves is served here in the same way: encoder-decoders, state-space models, a caller's cache, chunked prefill.
+"""
+
+from typing import Any
+
+import torch
+from torch import LongTensor, Tensor
+from transformers import Cache, GenerationConfig, PreTrainedModel
+from transformers.generation.utils import ALL_CACHE_NAMES
+from transformers.utils import ModelOutput
+
+from .states import States, is_identity
+
+
+class Context:
+    """p(next token | prompt, continuation) for R rows at once.
+
+    Call it with the whole continuation: only the tokens it has not seen are fed. `select` forks, prunes or reorders
+    rows at no cost; the cache is gathered when the next token is fed.
+
+    Args:
+        model: any model that `model.generate` serves.
+        prompt: (R, T0) int64 token ids, left-padded; T0 is 0 where `inputs_embeds` carries the prompt.
+        generation_config: as transformers prepared it; it says how the prompt is read (`prefill_chunk_size`).
+        keep_states: keep the last layer's hidden states of everything fed, see `states`.
+        model_kwargs: what transformers prepared for the model: `attention_mask`, `position_ids`, `past_key_values`,
+            `use_cache`, `encoder_outputs`, `pixel_values` and the like.
+
+    Raises:
+        ValueError: `keep_states` with a cache that already holds tokens, or with chunked prefill (their states are
+            gone), or with a caller's cache that cannot be cropped by a token.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        prompt: LongTensor,
+        generation_config: GenerationConfig,
+        *,
+        keep_states: bool = False,
+        **model_kwargs: Any,
+    ) -> None:
+        self.model, self.prompt, self.generation_config = model, prompt, generation_config
+        self.fed = -1  # continuation tokens fed so far; -1: the prompt is still to be read
+        self.keep_states = keep_states
+        self._shown = {name for name in ("attentions", "hidden_states") if model_kwargs.get(f"output_{name}")}
+        self._inputs = model_kwargs
+        self._carry = ModelOutput()  # the cache, under the name this family gives it
+        self._outputs: dict[str, Any] = {}  # what the caller asked to see of the last forward
+        self._logits: Tensor = torch.empty(len(prompt), 0)
+        self._states: States | None = None
+        self._rows: LongTensor | None = None  # rows selected since the last forward, still to be gathered
+        self.borrowed = any(getattr(model_kwargs.get(name), "_is_user_defined", False) for name in ALL_CACHE_NAMES)
+        if keep_states:
+            self._refuse_lost_states()
+            self._inputs["output_hidden_states"] = True
+
+    @classmethod
+    def of(cls, model: PreTrainedModel, prompt: LongTensor, mask: LongTensor | None = None, **kwargs: Any) -> "Context":
+        """A context for any prompt of any model, prepared by transformers: what a guide reads beside the main one.
+
+        Args:
+            prompt: (R, T0) int64, left-padded. mask: (R, T0), 0 for padding; None where nothing is padded.
+            kwargs: further inputs of the model, such as `pixel_values`.
+        """
+
+        def take(model, input_ids, logits_processor, stopping_criteria, generation_config, **prepared):
+            return cls(model, input_ids, generation_config, **prepared)
+
+        mask = torch.ones_like(prompt) if mask is None else mask
+        config = GenerationConfig(max_new_tokens=1, num_beams=1, num_return_sequences=1, use_cache=True)
+        return model.generate(prompt, attention_mask=mask, generation_config=config, custom_generate=take, **kwargs)
+
+    def __call__(self, continuation: LongTensor) -> Tensor:
+        """(R, n) int64 tokens after the prompt -> (R, V) float32 logits of token n."""
+        if self.fed < 0:
+            self._take(self.model._prefill(self.prompt, self.generation_config, self._inputs))
+            self._inputs.pop("inputs_embeds", None)  # they were the prompt, and it is read
+            self.fed = 0
+        if new := continuation.shape[1] - self.fed:
+            self._feed(torch.cat([self.prompt, continuation], dim=1), new)
+            self.fed += new
+        return self.logits
+
+    def select(self, rows: LongTensor) -> None:
+        """Continue with `rows` (R',) int64: repeats fork, omissions prune. The cache follows at the next forward.
+
+        Raises:
+            ValueError: this model's state cannot be forked or reordered.
+        """
+        self._refuse_unforkable()
+        self.prompt = self.prompt[rows]
+        if self.fed < 0:
+            self._inputs = self._gathered_inputs(rows)
+            self._logits = self._logits[rows]
+            return
+        self._rows = rows if self._rows is None else self._rows[rows]
+        if self._states is not None:
+            self._states.select(rows)
+
+    @property
+    def logits(self) -> Tensor:
+        """(R, V) float32 next-token logits after everything fed."""
+        return self._gathered(self._logits)
+
+    @property
+    def states(self) -> Tensor:
+        """(R, T, D) last-layer hidden states of everything fed, scaled to unit length, float32 or wider."""
+        return self._kept().all()
+
+    @property
+    def newest(self) -> Tensor:
+        """(R, D) the unit state of the last token fed; after a fork, cheaper than `states[:, -1]`."""
+        return self._kept().newest()
+
+    @property
+    def mask(self) -> Tensor:
+        """(R, T) 1 for the real tokens fed, 0 for left padding."""
+        name = "decoder_attention_mask" if self.model.config.is_encoder_decoder else "attention_mask"
+        if (mask := self._inputs.get(name)) is not None:
+            return self._gathered(mask)
+        length = self.prompt.shape[1] + max(self.fed, 0) if self._states is None else self.states.shape[1]
+        return torch.ones(len(self.prompt), length, dtype=torch.long, device=self.prompt.device)
+
+    @property
+    def outputs(self) -> dict[str, Any]:
+        """What `output_attentions` and `output_hidden_states` asked to see of the last forward, for the present rows."""
+        return self._gathered(self._outputs)
+
+    @property
+    def encoder_outputs(self) -> ModelOutput | None:
+        """An encoder-decoder's encoder outputs, for the present rows; None for the others."""
+        return self._gathered(self._inputs.get("encoder_outputs"))
+
+    def close(self, tokens: int) -> Any:
+        """The cache, rows in order, holding all but the last of `tokens` continuation tokens: as `generate` leaves it.
+
+        None where there is no cache, or where a look-ahead cannot be taken out of it again.
+        """
+        self._gather()
+        cache = next((self._carry[name] for name in ALL_CACHE_NAMES if name in self._carry), None)
+        if self.fed < tokens or cache is None:
+            return cache
+        if not can_be_cropped(cache):
+            return None
+        cache.crop(-1)
+        return cache
+
+    def _feed(self, tokens: LongTensor, new: int) -> None:
+        self._gather()
+        self._inputs = self.model._update_model_kwargs_for_generation(
+            self._carry, self._inputs, is_encoder_decoder=self.model.config.is_encoder_decoder, num_new_tokens=new
+        )
+        length = new if self._inputs["use_cache"] else None
+        inputs = self.model.prepare_inputs_for_generation(tokens, next_sequence_length=length, **self._inputs)
+        self._take(self.model(**inputs, return_dict=True))
+
+    def _take(self, out: ModelOutput) -> None:
+        """Keep of a forward's outputs what is needed, so that the rest is freed."""
+        self._carry = type(out)(**{name: out[name] for name in ALL_CACHE_NAMES if name in out})
+        for name in ALL_CACHE_NAMES:
+            self._inputs.pop(name, None)
+        shown = {prefix + name for name in self._shown for prefix in ("", "decoder_", "cross_")}
+        self._outputs = {name: value for name, value in out.items() if name in shown}
+        self._logits = out.logits[:, -1].to(copy=True, dtype=torch.float32, device=self.prompt.device)
+        if self.keep_states:
+            hidden = out["decoder_hidden_states" if "decoder_hidden_states" in out else "hidden_states"][-1]
+            if self._states is None or not self._inputs["use_cache"]:  # without a cache all states come again
+                self._states = States(hidden)
+            else:
+                self._states.append(hidden)
+
+    def _kept(self) -> States:
+        if self._states is None:
+            raise RuntimeError("no states here: make the context with keep_states=True and read the prompt first")
+        return self._states
+
+    def _gathered(self, value: Any) -> Any:
+        return value if self._rows is None else gather(value, self._rows, len(self._logits))
+
+    def _gathered_inputs(self, rows: LongTensor) -> dict[str, Any]:
+        inputs = {name: gather(value, rows, len(self._logits)) for name, value in self._inputs.items()}
+        position = self._inputs.get("position_ids")
+        if position is not None and position.dim() == 3:  # of multimodal models: (3, R, T)
+            inputs["position_ids"] = position[:, rows]
+        return inputs
+
+    def _gather(self) -> None:
+        """Bring everything row-shaped to the rows selected since the last forward."""
+        if self._rows is not None and not is_identity(self._rows, len(self._logits)):
+            self._inputs = self._gathered_inputs(self._rows)
+            self._carry = self._gathered(self._carry)
+            self._outputs = self._gathered(self._outputs)
+            self._logits = self._gathered(self._logits)
+        self._rows = None
+
+    def _refuse_lost_states(self) -> None:
+        cache = next((self._inputs[name] for name in ALL_CACHE_NAMES if name in self._inputs), None)
+        if self.borrowed and not can_be_cropped(cache):
+            raise ValueError(
+                f"a look-ahead could not be taken out of your {type(cache).__name__} again: leave past_key_values out"
+            )
+        if isinstance(cache, Cache) and (length := int(cache.get_seq_length())):
+            raise ValueError(
+                f"past_key_values already holds {length} tokens, and their hidden states are gone: pass the whole "
+                "prompt without past_key_values, or use a picker that needs no states (Greedy, Sample)"
+            )
+        if self.generation_config.prefill_chunk_size is not None:
+            raise ValueError("prefill_chunk_size drops hidden states that this picker needs: leave it out")
+
+    def _refuse_unforkable(self) -> None:
+        if self.fed < 0 or not self._inputs["use_cache"]:
+            return  # without a cache everything is read anew from the tokens, so rows can be anything
+        caches = [self._carry[name] for name in ALL_CACHE_NAMES if name in self._carry]
+        if not caches or not all(is_forkable(cache, len(self._logits)) for cache in caches):
+            raise ValueError(
+                f"{type(self.model).__name__} keeps its state where rows cannot be forked or reordered: "
+                "use Greedy or Sample without a reranker, or pass use_cache=False (slow)"
+            )
+
+
+def gather(value: Any, rows: LongTensor, batch: int) -> Any:
+    """`value` at `rows`, where it is row-shaped (its first dimension is `batch`) or holds such things.
+
+    A cache is changed in place, everything else is copied.
+    """
+    if isinstance(value, Cache):
+        value.reorder_cache(rows)
+        return value
+    if isinstance(value, Tensor):
+        return value[rows.to(value.device)] if value.shape[:1] == (batch,) else value
+    if isinstance(value, ModelOutput):
+        return type(value)(**{name: gather(entry, rows, batch) for name, entry in value.items()})
+    if isinstance(value, dict):
+        return {name: gather(entry, rows, batch) for name, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(gather(entry, rows, batch) for entry in value)
+    return value
+
+
+def is_forkable(cache: Any, batch: int) -> bool:
+    """Whether `gather` can take the rows of a family's cache apart: a Cache, or tensors with the rows first."""
+    if isinstance(cache, Cache):
+        return True
+    entries = cache if isinstance(cache, (list, tuple)) else [cache]
+    return all(isinstance(entry, Tensor) and len(entry) == batch for entry in entries)
+
+
+def can_be_cropped(cache: Any) -> bool:
+    """Whether the last token can be taken out of a cache again."""
+    return isinstance(cache, Cache) and cache.is_croppable and not any(cache.is_sliding)

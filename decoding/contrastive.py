@@ -1,0 +1,92 @@
+"""Contrastive search: Su et al. 2022, A Contrastive Framework for Neural Text Generation (arXiv 2202.06417), eq. 5."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import LongTensor, Tensor
+from transformers import GenerationConfig, PreTrainedModel
+
+from .hypotheses import Hypotheses
+from .parts import Picker
+
+
+@dataclass(frozen=True)
+class ContrastiveSearch(Picker):
+    """The candidate v of the top k with the best (1 - alpha) p(v|x) - alpha max_j cos(h_v, h_j); Su et al. 2022, eq. 5.
+
+    h are the last layer's hidden states, h_v that of v appended to the text x; j runs over every earlier token, the
+    prompt's included and padding's not. p is the guided distribution, a softmax over the whole vocabulary. Deterministic;
+    ties go to the more probable candidate; a token that a guide or processor forbids (-inf) is never taken. With
+    `do_sample=True` in the call, its warpers (`temperature`, `top_p`, ...) shape p; without it transformers leaves them
+    out. The look-ahead of one step is the forward of the next, so n tokens cost n forwards of k rows and one prefill.
+
+    Step scores are the value above.
+
+    Args:
+        k: candidates a step, 1 <= k <= vocabulary; 1 is greedy search. The paper's range is 3 to 10.
+        alpha: weight of the degeneration penalty, 0 <= alpha <= 1; 0 is greedy search, the paper's value is 0.6.
+
+    Raises:
+        ValueError: k or alpha out of range.
+
+    Example:
+        >>> import decoding
+        >>> decoding.ContrastiveSearch(k=4, alpha=0.6)
+        ContrastiveSearch(k=4, alpha=0.6)
+    """
+
+    k: int = 5
+    alpha: float = 0.6
+    keep_states: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if isinstance(self.k, bool) or not isinstance(self.k, int) or self.k < 1:
+            raise ValueError(f"k must be a whole number of at least 1, not {self.k!r}")
+        if not 0 <= self.alpha <= 1:
+            raise ValueError(f"alpha must lie in [0, 1], not {self.alpha!r}")
+
+    def check(self, model: PreTrainedModel, generation_config: GenerationConfig) -> None:
+        vocabulary = model.config.get_text_config(decoder=True).vocab_size
+        if self.k > vocabulary:
+            raise ValueError(f"k={self.k} is over the model's vocabulary of {vocabulary} tokens")
+
+    def __call__(self, hypotheses: Hypotheses) -> None:
+        guided = hypotheses.logits()  # (R, V)
+        logits, tokens = guided.topk(self.k)  # (R, k)
+        probs = guided.softmax(-1).gather(-1, tokens)
+        context = hypotheses.read()
+        past, mask = context.states, context.mask  # (R, T, D), (R, T)
+        hypotheses.fork(self.k)
+        hypotheses.append(tokens.flatten())
+        ahead = hypotheses.read().newest.unflatten(0, (-1, self.k))  # (R, k, D)
+        penalty = degeneration_penalty(ahead, past, mask).to(probs)
+        scores = (1 - self.alpha) * probs - self.alpha * penalty
+        hypotheses.scores = scores.masked_fill(logits == -torch.inf, -torch.inf).flatten()
+        hypotheses.select(best_of(hypotheses.scores, self.k))
+
+
+def degeneration_penalty(ahead: Tensor, past: Tensor, mask: Tensor) -> Tensor:
+    """The largest cosine of each candidate's state with any earlier token's: the second term of Su et al. 2022, eq. 5.
+
+    Args:
+        ahead: (R, k, D) float, states of the k candidates, of unit length.
+        past: (R, T, D) float, states of the text so far, of unit length.
+        mask: (R, T), 0 for padding, which does not count.
+
+    Returns:
+        (R, k) float in [-1, 1].
+
+    Example:
+        >>> past = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
+        >>> degeneration_penalty(torch.tensor([[[1.0, 0.0], [0.6, 0.8]]]), past, torch.tensor([[0, 1]]))
+        tensor([[0.0000, 0.8000]])
+    """
+    cosine = ahead @ past.mT  # (R, k, T)
+    return cosine.masked_fill(mask[:, None].to(cosine.device) == 0, -1).amax(-1)
+
+
+def best_of(scores: Tensor, k: int) -> LongTensor:
+    """(R * k,) scores -> (R,) int64, the index of the best of each run of k; the first of equals."""
+    best = scores.view(-1, k).argmax(-1)
+    return best + torch.arange(len(best), device=best.device) * k

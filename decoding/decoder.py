@@ -1,0 +1,220 @@
+"""THE decoding loop."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import LongTensor, Tensor
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
+from transformers.generation import (
+    GenerationMode,
+    StoppingCriteriaList,
+    UnbatchedClassifierFreeGuidanceLogitsProcessor,
+)
+from transformers.generation.streamers import BaseStreamer
+
+from .context import Context
+from .hypotheses import Hypotheses, Step
+from .parts import Guide, Part, Picker, Reranker
+from .record import Record
+from .sampling import Greedy, Sample
+from .streaming import stream_settled
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class Decoder:
+    """Guides shape the distribution, the picker adds one token a row, the reranker says which rows go on.
+
+    A decoder is what `model.generate(custom_generate=...)` calls, so it inherits every option of `generate`. It holds
+    no state of a call: one object serves any number of calls.
+
+    Args:
+        parts: in any number `Guide`s, `transformers.LogitsProcessor`s and functions (tokens (R, T), logits (R, V)) ->
+            logits (R, V), applied in this order and before the processors that the call's own options build; at most
+            one `Picker` (without one: greedy or sampling, as `do_sample` says); at most one `Reranker`.
+
+    Raises:
+        TypeError: a part that is none of these.
+        ValueError: two pickers, or two rerankers.
+
+    Example:
+        >>> import decoding
+        >>> model, tokenizer = decoding.load()
+        >>> inputs = tokenizer("The night was", return_tensors="pt")
+        >>> decoder = decoding.Decoder(decoding.ContrastiveSearch(k=4, alpha=0.6))
+        >>> sequences = model.generate(**inputs, custom_generate=decoder, max_new_tokens=8)
+        >>> sequences.shape
+        torch.Size([1, 11])
+    """
+
+    guides: tuple[Callable[..., Tensor], ...]
+    picker: Picker | None
+    reranker: Reranker | None
+
+    def __init__(self, *parts: Any) -> None:
+        pickers = [part for part in parts if isinstance(part, Picker)]
+        rerankers = [part for part in parts if isinstance(part, Reranker)]
+        guides = [part for part in parts if not isinstance(part, (Picker, Reranker))]
+        for guide in guides:
+            refuse_stranger(guide)
+        for kind, found in (("picker", pickers), ("reranker", rerankers)):
+            if len(found) > 1:
+                raise ValueError(f"at most one {kind} at a time, not {' and '.join(map(repr, found))}")
+        object.__setattr__(self, "guides", tuple(guides))
+        object.__setattr__(self, "picker", pickers[0] if pickers else None)
+        object.__setattr__(self, "reranker", rerankers[0] if rerankers else None)
+
+    def __repr__(self) -> str:
+        parts = [*self.guides, self.picker, self.reranker]
+        return f"Decoder({', '.join(repr(part) for part in parts if part is not None)})"
+
+    def __call__(
+        self,
+        model: PreTrainedModel,
+        input_ids: LongTensor,
+        *,
+        logits_processor: LogitsProcessorList,
+        stopping_criteria: StoppingCriteriaList,
+        generation_config: GenerationConfig,
+        streamer: BaseStreamer | None = None,
+        generator: torch.Generator | None = None,
+        **model_kwargs: Any,
+    ) -> Any:
+        """What transformers calls, with everything prepared but `streamer` and `generator`.
+
+        Args:
+            streamer: gets each column of tokens once it is settled. `decoding.generate` hands it over; through
+                `model.generate` it is lost, so give that `functools.partial(decoder, streamer=streamer)` instead.
+            generator: the randomness of `Sample`; `model.generate` takes it by this name. None: torch's global one.
+
+        Returns:
+            (P, T) int64 prompts and continuations, finished rows padded; or transformers' own output object where
+            `return_dict_in_generate` is set.
+
+        Raises:
+            ValueError: options that this decoder cannot serve, before the first forward.
+        """
+        hypotheses, picker = self._start(
+            model, input_ids, logits_processor, stopping_criteria, generation_config, generator, model_kwargs
+        )
+        record = Record(generation_config)
+        steps = self._steps(hypotheses, picker, stopping_criteria, record)
+        if streamer is None:
+            for _ in steps:
+                pass
+        else:
+            try:
+                stream_settled(steps, hypotheses.prompts, streamer)
+            finally:  # whoever waits at the other end must not wait for ever
+                streamer.end()
+        return record.output(hypotheses)
+
+    def stream(
+        self,
+        model: PreTrainedModel,
+        input_ids: LongTensor | None = None,
+        *,
+        generation_config: GenerationConfig | None = None,
+        generator: torch.Generator | None = None,
+        **kwargs: Any,
+    ) -> Iterator[Step]:
+        """Steps as they come, each computed when it is asked for.
+
+        Call it as `decoder.stream(model, **inputs, max_new_tokens=20)`, with the options of `model.generate`, or hand
+        it over as `model.generate(**inputs, max_new_tokens=20, custom_generate=decoder.stream)`.
+
+        Returns:
+            an iterator of `Step`; following `parents` back from the last step rebuilds every row.
+
+        Raises:
+            ValueError: as calling the decoder does, and as early.
+        """
+        if not hasattr(generation_config, "_pad_token_tensor"):  # not yet prepared by transformers: a user's own call
+            return model.generate(
+                input_ids,
+                generation_config=generation_config,
+                custom_generate=self.stream,
+                **kwargs,
+                **({} if generator is None else {"generator": generator}),
+            )
+        processors, criteria = kwargs.pop("logits_processor"), kwargs.pop("stopping_criteria")
+        hypotheses, picker = self._start(model, input_ids, processors, criteria, generation_config, generator, kwargs)
+        return self._steps(hypotheses, picker, criteria, Record(generation_config))
+
+    @torch.no_grad()
+    def _steps(
+        self, hypotheses: Hypotheses, picker: Picker, criteria: StoppingCriteriaList, record: Record
+    ) -> Iterator[Step]:
+        context = hypotheses.read()  # each prompt once ...
+        hypotheses.fork(self.reranker.width if self.reranker else 1)  # ... and only then its copies
+        while not hypotheses.done.all():
+            picker(hypotheses)
+            record.see(hypotheses)
+            hypotheses.stop(criteria, record.scores)
+            if (rows := self._survivors(hypotheses)) is not None:
+                hypotheses.select(rows)
+            step = hypotheses.step()
+            record.follow(step)
+            yield step
+        if context.borrowed:
+            context.close(hypotheses.continuation.shape[1])
+
+    def _survivors(self, hypotheses: Hypotheses) -> LongTensor | None:
+        if self.reranker is None:
+            return None
+        return self.reranker.best(hypotheses) if hypotheses.done.all() else self.reranker(hypotheses)
+
+    def _start(
+        self,
+        model: PreTrainedModel,
+        input_ids: LongTensor,
+        processors: LogitsProcessorList,
+        criteria: StoppingCriteriaList,
+        config: GenerationConfig,
+        generator: torch.Generator | None,
+        model_kwargs: dict[str, Any],
+    ) -> tuple[Hypotheses, Picker]:
+        """Refuse what cannot be served; then the rows, and who picks. So many arguments: transformers' protocol."""
+        refuse_mode(config)
+        if self.reranker and any(
+            isinstance(each, UnbatchedClassifierFreeGuidanceLogitsProcessor) for each in processors
+        ):
+            raise ValueError("guidance_scale keeps a cache that cannot follow a reranker: drop one of them")
+        picker = self.picker or (Sample() if config.do_sample else Greedy())
+        for part in (*self.guides, picker, self.reranker):
+            if isinstance(part, Part):
+                part.check(model, config)
+        context = Context(model, input_ids, config, keep_states=picker.keep_states, **model_kwargs)
+        guides = [(guide, guide.contexts(context) if isinstance(guide, Guide) else ()) for guide in self.guides]
+        ends = any(hasattr(criterion, "eos_token_id") for criterion in criteria)
+        pad = config._pad_token_tensor.to(input_ids.device) if ends else None
+        guides.append((processors, ()))
+        return Hypotheses(context, input_ids, guides, pad=pad, generator=generator), picker
+
+
+def refuse_stranger(part: Any) -> None:
+    """Raise TypeError for what is no part."""
+    if isinstance(part, type):
+        raise TypeError(f"{part.__name__} is a class: make a part of it, {part.__name__}(...)")
+    if not isinstance(part, (Guide, LogitsProcessor, LogitsProcessorList)) and not inspect.isroutine(part):
+        raise TypeError(
+            f"{part!r} is no part of a decoder: give guides (decoding.Guide, transformers.LogitsProcessor or a "
+            "function of tokens and logits), a picker (decoding.Picker) or a reranker (decoding.Reranker)"
+        )
+
+
+def refuse_mode(config: GenerationConfig) -> None:
+    """Raise ValueError where the call's options ask for an algorithm of transformers' own."""
+    mode = config.get_generation_mode()
+    if mode == GenerationMode.CONTRASTIVE_SEARCH:
+        raise ValueError(
+            f"penalty_alpha is not an option of a Decoder: give it ContrastiveSearch(k={config.top_k}, "
+            f"alpha={config.penalty_alpha}), or call decoding.generate, which takes penalty_alpha and top_k"
+        )
+    if mode not in (GenerationMode.GREEDY_SEARCH, GenerationMode.SAMPLE):
+        raise ValueError(
+            f"a Decoder is the algorithm, so it cannot do {mode.value.replace('_', ' ')} as well: "
+            "drop num_beams, prompt_lookup_num_tokens, dola_layers and the like, or call model.generate without it"
+        )

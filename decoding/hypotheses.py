@@ -1,0 +1,104 @@
+"""The rows being decoded: everything shaped (R, ...) lives here, so that `select` moves all of it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import LongTensor, Tensor
+
+from .context import Context
+
+
+@dataclass(frozen=True)
+class Step:
+    """One column of tokens.
+
+    parents: (R,) int64, the row of the previous step that each row continues (of the first step: of the prompts).
+    tokens: (R,) int64. scores: (R,) float, what the picker maximised; for greedy and sampling, log p of the token.
+    """
+
+    parents: LongTensor
+    tokens: LongTensor
+    scores: Tensor
+
+
+class Hypotheses:
+    """R = prompts x width rows, prompt by prompt; `append` grows them, `select` gathers them.
+
+    Args:
+        context: the model reading the prompts.
+        tokens: (R, T0) int64, the prompts.
+        guides: callables `(tokens, logits, *auxiliary logits) -> logits`, each with the contexts it reads.
+        pad: () int64, what finished rows get; None where nothing ends a row before the others.
+        generator: the randomness of pickers that draw; None: torch's global one.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        tokens: LongTensor,
+        guides: Sequence[tuple[Callable[..., Tensor], Sequence[Context]]] = (),
+        *,
+        pad: LongTensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        self.tokens, self.guides, self.pad, self.generator = tokens, guides, pad, generator
+        self.contexts = [context, *(auxiliary for _, contexts in guides for auxiliary in contexts)]
+        self.prompts, self.prompt_length = tokens.shape
+        self.done = torch.zeros_like(tokens[:, 0] if self.prompt_length else tokens.sum(1), dtype=torch.bool)
+        self.scores = torch.zeros(self.prompts, device=tokens.device)
+        self.parents = self._rows()
+        self.seen: dict[str, Any] = {}  # what the last choice was made from, under transformers' names
+
+    @property
+    def continuation(self) -> LongTensor:
+        """(R, n) int64, what was appended to the prompts."""
+        return self.tokens[:, self.prompt_length :]
+
+    def read(self) -> Context:
+        """The main context, brought up to date with one forward if it is behind."""
+        self.contexts[0](self.continuation)
+        return self.contexts[0]
+
+    def logits(self) -> Tensor:
+        """(R, V) float32 next-token logits: the model's, then through every guide in order."""
+        context = self.read()
+        logits = context.logits
+        for guide, contexts in self.guides:
+            logits = guide(self.tokens, logits, *(auxiliary(self.continuation) for auxiliary in contexts))
+        self.seen = {"logits": context.logits, "scores": logits, **context.outputs}
+        return logits
+
+    def append(self, tokens: LongTensor, scores: Tensor | None = None) -> None:
+        """Grow every row by one of `tokens` (R,) int64; finished rows get padding. scores: (R,), see `Step`."""
+        if self.pad is not None:
+            tokens = torch.where(self.done, self.pad, tokens)
+        self.tokens = torch.cat([self.tokens, tokens[:, None]], dim=1)
+        if scores is not None:
+            self.scores = scores
+
+    def select(self, rows: LongTensor) -> None:
+        """Go on with `rows` (R',) int64: repeats fork, omissions prune."""
+        for name in ("tokens", "done", "scores", "parents"):
+            setattr(self, name, getattr(self, name)[rows])
+        for context in self.contexts:
+            context.select(rows)
+
+    def fork(self, n: int) -> None:
+        """Every row n times, copies side by side."""
+        if n > 1:
+            self.select(self._rows().repeat_interleave(n))
+
+    def stop(self, criteria: Callable[..., Any], scores: Any = None) -> None:
+        """Mark the rows that transformers' stopping `criteria` end."""
+        self.done = self.done | criteria(self.tokens, scores)
+
+    def step(self) -> Step:
+        """What happened since the last call."""
+        step = Step(self.parents, self.tokens[:, -1], self.scores)
+        self.parents = self._rows()
+        return step
+
+    def _rows(self) -> LongTensor:
+        return torch.arange(len(self.tokens), device=self.tokens.device)

@@ -1,0 +1,98 @@
+"""Loading models and tokenizers, ready for batched generation."""
+
+from pathlib import Path
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from .default_model import default_model
+
+
+def load(
+    name: str | Path | None = None, *, device: str | torch.device | None = None, dtype: torch.dtype | str | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A model in evaluation mode and its tokenizer, with a pad token and, for decoder-only models, left padding.
+
+    Args:
+        name: a hub id or a local folder; None: the embedded SmolLM2-135M-Instruct, no network needed. The first load of
+            that one takes some 20 s, while it is converted to the user's cache folder; later ones a second or two.
+        device: where to put it; None: the accelerator if there is one, else the CPU; "auto": spread over all devices.
+        dtype: of the weights, such as torch.bfloat16 or "bfloat16"; None: float32 for the embedded model, for others as
+            their checkpoint has it.
+
+    Returns:
+        (model, tokenizer).
+
+    Raises:
+        ModuleNotFoundError: the default model is not installed; the message has the command that installs it.
+        ValueError: there is no such model, or it does not generate text.
+
+    Example:
+        >>> import decoding
+        >>> model, tokenizer = decoding.load()
+        >>> model.config.model_type, tokenizer.padding_side
+        ('llama', 'left')
+    """
+    source = locate(name)
+    config = load_config(source)
+    return load_model(source, config, device=device, dtype=dtype), load_tokenizer(source, config)
+
+
+def locate(name: str | Path | None) -> str:
+    """What transformers loads for `name`: the folder of the embedded model for None, else `name` itself."""
+    return str(default_model() if name is None else name)
+
+
+def load_config(source: str) -> PreTrainedConfig:
+    """The model's configuration: cheap, and enough to refuse a call that cannot work."""
+    try:
+        return AutoConfig.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"no model {source!r}: {first_line(error)}") from error
+
+
+def load_tokenizer(source: str, config: PreTrainedConfig) -> PreTrainedTokenizerBase:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"no tokenizer in {source!r}: {first_line(error)}") from error
+    if tokenizer.pad_token is None:  # any token serves, since the mask hides it
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token or tokenizer.bos_token
+    if not config.is_encoder_decoder:
+        tokenizer.padding_side = "left"
+    return tokenizer
+
+
+def load_model(
+    source: str,
+    config: PreTrainedConfig,
+    *,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | str | None = None,
+) -> PreTrainedModel:
+    kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    if device is None:
+        device = torch.accelerator.current_accelerator(check_available=True) or "cpu"
+    try:
+        model = kind.from_pretrained(source, dtype=dtype or "auto", device_map=device)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"cannot load {source!r}: {first_line(error)}") from error
+    if model.generation_config.pad_token_id is None:
+        model.generation_config.pad_token_id = first(model.generation_config.eos_token_id)
+    return model.eval()
+
+
+def first(token: int | list[int] | None) -> int | None:
+    return token[0] if isinstance(token, list) else token
+
+
+def first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

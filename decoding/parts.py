@@ -1,0 +1,56 @@
+"""The kinds of part that compose into a decoder. A scorer, the fourth kind, knows nothing of decoding: see `scorers`."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from torch import LongTensor, Tensor
+from transformers import GenerationConfig, PreTrainedModel
+
+from .context import Context
+from .hypotheses import Hypotheses
+
+
+class Part:
+    """What every part can do: refuse a call that cannot work, before any work is spent."""
+
+    def check(self, model: PreTrainedModel, generation_config: GenerationConfig) -> None:
+        """Raise ValueError, in one line that says what to do, where this part cannot serve this call."""
+
+
+class Guide(Part, ABC):
+    """What should the next-token distribution be? Pure: its state is the contexts it declares, owned by the loop.
+
+    Every `transformers.LogitsProcessor` is a guide too, and so is a plain function (tokens, logits) -> logits.
+    """
+
+    def contexts(self, main: Context) -> Sequence[Context]:
+        """The other contexts this guide reads, made once per call; their logits follow `logits` in the call below."""
+        return ()
+
+    @abstractmethod
+    def __call__(self, tokens: LongTensor, logits: Tensor, *auxiliary: Tensor) -> Tensor:
+        """(R, T) int64 tokens so far, (R, V) float32 logits, and the contexts' (R, V') logits -> (R, V) logits."""
+
+
+class Picker(Part, ABC):
+    """Which token does each row take?"""
+
+    keep_states = False  # whether it reads `Context.states`
+
+    @abstractmethod
+    def __call__(self, hypotheses: Hypotheses) -> None:
+        """Append exactly one token a row, and leave as many rows as it found."""
+
+
+class Reranker(Part, ABC):
+    """Which rows go on?"""
+
+    width = 1  # rows a prompt, from the first token on
+
+    @abstractmethod
+    def __call__(self, hypotheses: Hypotheses) -> LongTensor | None:
+        """After each token: the rows to go on with, (R,) int64, prompt by prompt, `width` of each; or None for all."""
+
+    @abstractmethod
+    def best(self, hypotheses: Hypotheses) -> LongTensor:
+        """At the end: one row a prompt, (P,) int64."""

@@ -1,0 +1,58 @@
+"""What `return_dict_in_generate` asks for, step by step, brought to the rows that were returned in the end."""
+
+from typing import Any
+
+import torch
+from torch import LongTensor
+from transformers import GenerationConfig
+from transformers.generation import GenerateDecoderOnlyOutput, GenerateEncoderDecoderOutput
+
+from .context import gather
+from .hypotheses import Hypotheses, Step
+
+
+class Record:
+    """Keeps, for every step, what the generation config's `output_*` flags name; nothing where they name nothing."""
+
+    def __init__(self, config: GenerationConfig) -> None:
+        self.wanted = bool(config.return_dict_in_generate)
+        flags = ("scores", "logits", "attentions", "hidden_states")
+        self.names = [name for name in flags if self.wanted and getattr(config, f"output_{name}")]
+        self.steps: list[tuple[int, dict[str, Any]]] = []  # the rows before a step, and what was seen of them
+        self.parents: list[LongTensor] = []
+
+    def see(self, hypotheses: Hypotheses) -> None:
+        """After a picker: what it chose from."""
+        if self.names:
+            kept = {name: value for name, value in hypotheses.seen.items() if name.endswith(tuple(self.names))}
+            self.steps.append((len(hypotheses.seen["logits"]), kept))
+
+    def follow(self, step: Step) -> None:
+        """The rows that the step went on with."""
+        if self.names:
+            self.parents.append(step.parents)
+
+    @property
+    def scores(self) -> tuple | None:
+        """What stopping criteria are shown: the processed logits of each step so far, if they are asked for."""
+        return tuple(seen["scores"] for _, seen in self.steps) if "scores" in self.names else None
+
+    def output(self, hypotheses: Hypotheses) -> Any:
+        """The (P, T) int64 sequences, or transformers' own output object around them."""
+        if not self.wanted:
+            return hypotheses.tokens
+        columns: dict[str, list] = {}
+        rows = torch.arange(len(hypotheses.tokens), device=hypotheses.tokens.device)
+        for (batch, seen), parents in zip(reversed(self.steps), reversed(self.parents), strict=True):
+            rows = parents[rows]
+            for name, value in seen.items():
+                columns.setdefault(name, []).insert(0, gather(value, rows, batch))
+        found: dict[str, Any] = {name: tuple(column) for name, column in columns.items()}
+        context = hypotheses.contexts[0]
+        found["past_key_values"] = context.close(hypotheses.continuation.shape[1])
+        if (encoder := context.encoder_outputs) is None:
+            return GenerateDecoderOnlyOutput(sequences=hypotheses.tokens, **found)
+        for name in ("attentions", "hidden_states"):
+            if name in self.names:
+                found[f"encoder_{name}"] = encoder.get(name)
+        return GenerateEncoderDecoderOutput(sequences=hypotheses.tokens, **found)

@@ -1,0 +1,53 @@
+"""Greedy search and sampling, token for token as `model.generate` does them."""
+
+from dataclasses import dataclass
+
+import torch
+from transformers import GenerationConfig, PreTrainedModel
+
+from .hypotheses import Hypotheses
+from .parts import Picker
+
+
+@dataclass(frozen=True)
+class Greedy(Picker):
+    """The most probable token of the guided distribution.
+
+    Step scores are its log-probability.
+
+    Example:
+        >>> import decoding
+        >>> decoding.Decoder(decoding.Greedy())
+        Decoder(Greedy())
+    """
+
+    def __call__(self, hypotheses: Hypotheses) -> None:
+        logits = hypotheses.logits()  # (R, V)
+        best, tokens = logits.max(-1)
+        hypotheses.append(tokens, best - logits.logsumexp(-1))
+
+
+@dataclass(frozen=True)
+class Sample(Picker):
+    """A draw from the guided distribution, after the warpers (`temperature`, `top_k`, `top_p`, ...) of the call.
+
+    Draws as `model.generate(do_sample=True)` does, from torch's global generator or the call's `generator=`: the same
+    seed gives the same tokens. Step scores are the log-probability of the token drawn.
+
+    Raises:
+        ValueError: the call says `do_sample=False`, for then transformers would leave out the warpers.
+
+    Example:
+        >>> import decoding
+        >>> decoding.Decoder(decoding.Sample())
+        Decoder(Sample())
+    """
+
+    def check(self, model: PreTrainedModel, generation_config: GenerationConfig) -> None:
+        if not generation_config.do_sample:
+            raise ValueError("Sample() needs do_sample=True: without it temperature, top_k and top_p are left out")
+
+    def __call__(self, hypotheses: Hypotheses) -> None:
+        probs = hypotheses.logits().softmax(-1)  # (R, V)
+        tokens = torch.multinomial(probs, 1, generator=hypotheses.generator)  # (R, 1)
+        hypotheses.append(tokens.squeeze(-1), probs.gather(-1, tokens).squeeze(-1).log())

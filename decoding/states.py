@@ -1,0 +1,51 @@
+"""Unit-length hidden states of everything a context was fed, for rows that fork and merge all the time."""
+
+import torch
+import torch.nn.functional as F
+from torch import LongTensor, Tensor
+
+
+class States:
+    """Last-layer states of R rows. A fork shares the past: only the newest states are copied.
+
+    past: (B, T, D), of which the R rows are `rows` (None: they are these rows); newest: (R, n, D), not yet in the past.
+    """
+
+    def __init__(self, hidden: Tensor) -> None:
+        """hidden: (R, T, D) of any floating dtype; kept as float32 or wider."""
+        self.past = unit(hidden)
+        self.rows: LongTensor | None = None
+        self.recent = self.past[:, :0]
+
+    def append(self, hidden: Tensor) -> None:
+        """Add the (R, n, D) states of the tokens fed last."""
+        self.recent = torch.cat([self.recent, unit(hidden)], dim=1)
+
+    def select(self, rows: LongTensor) -> None:
+        rows = rows.to(self.past.device)
+        self.rows = rows if self.rows is None else self.rows[rows]
+        self.recent = self.recent[rows]
+
+    def all(self) -> Tensor:
+        """(R, T, D): the past and the newest, rows in order."""
+        if self.rows is not None and not is_identity(self.rows, len(self.past)):
+            self.past = self.past[self.rows]
+        if self.recent.shape[1]:
+            self.past = torch.cat([self.past, self.recent], dim=1)
+            self.recent = self.past[:, :0]
+        self.rows = None
+        return self.past
+
+    def newest(self) -> Tensor:
+        """(R, D) of the last token."""
+        return self.recent[:, -1] if self.recent.shape[1] else self.all()[:, -1]
+
+
+def unit(hidden: Tensor) -> Tensor:
+    """States scaled to unit length, in float32 or wider, so that their dot products are cosines."""
+    return F.normalize(hidden.to(torch.promote_types(hidden.dtype, torch.float32)), dim=-1)
+
+
+def is_identity(rows: LongTensor, batch: int) -> bool:
+    """Whether `rows` leaves a batch as it is: then nothing need be copied."""
+    return len(rows) == batch and torch.equal(rows, torch.arange(batch, device=rows.device))
