@@ -8,7 +8,7 @@ serves is served here in the same way: encoder-decoders, state-space models, a c
 from typing import Any
 
 import torch
-from torch import LongTensor, Tensor
+from torch import Tensor
 from transformers import Cache, GenerationConfig, PreTrainedModel
 from transformers.generation.utils import ALL_CACHE_NAMES
 from transformers.utils import ModelOutput
@@ -38,13 +38,14 @@ class Context:
     def __init__(
         self,
         model: PreTrainedModel,
-        prompt: LongTensor,
+        prompt: Tensor,
         generation_config: GenerationConfig,
         *,
         keep_states: bool = False,
         **model_kwargs: Any,
     ) -> None:
-        self.model, self.prompt, self.generation_config = model, prompt, generation_config
+        self.model: Any = model  # Any: transformers gives its models no type with `generate`
+        self.prompt, self.generation_config = prompt, generation_config
         self.fed = -1  # continuation tokens fed so far; -1: the prompt is still to be read
         self.keep_states = keep_states
         self._shown = {name for name in ("attentions", "hidden_states") if model_kwargs.get(f"output_{name}")}
@@ -53,14 +54,14 @@ class Context:
         self._outputs: dict[str, Any] = {}  # what the caller asked to see of the last forward
         self._logits: Tensor = torch.empty(len(prompt), 0)
         self._states: States | None = None
-        self._rows: LongTensor | None = None  # rows selected since the last forward, still to be gathered
+        self._rows: Tensor | None = None  # rows selected since the last forward, still to be gathered
         self.borrowed = any(getattr(model_kwargs.get(name), "_is_user_defined", False) for name in ALL_CACHE_NAMES)
         if keep_states:
             self._refuse_lost_states()
             self._inputs["output_hidden_states"] = True
 
     @classmethod
-    def of(cls, model: PreTrainedModel, prompt: LongTensor, mask: LongTensor | None = None, **kwargs: Any) -> "Context":
+    def of(cls, model: Any, prompt: Tensor, mask: Tensor | None = None, **kwargs: Any) -> "Context":
         """A context for any prompt of any model, prepared by transformers: what a guide reads beside the main one.
 
         Args:
@@ -75,7 +76,7 @@ class Context:
         config = GenerationConfig(max_new_tokens=1, num_beams=1, num_return_sequences=1, use_cache=True)
         return model.generate(prompt, attention_mask=mask, generation_config=config, custom_generate=take, **kwargs)
 
-    def __call__(self, continuation: LongTensor) -> Tensor:
+    def __call__(self, continuation: Tensor) -> Tensor:
         """(R, n) int64 tokens after the prompt -> (R, V) float32 logits of token n."""
         if self.fed < 0:
             self._take(self.model._prefill(self.prompt, self.generation_config, self._inputs))
@@ -86,7 +87,7 @@ class Context:
             self.fed += new
         return self.logits
 
-    def select(self, rows: LongTensor) -> None:
+    def select(self, rows: Tensor) -> None:
         """Continue with `rows` (R',) int64: repeats fork, omissions prune. The cache follows at the next forward.
 
         Raises:
@@ -128,7 +129,7 @@ class Context:
 
     @property
     def outputs(self) -> dict[str, Any]:
-        """What `output_attentions` and `output_hidden_states` asked to see of the last forward, for the present rows."""
+        """What `output_attentions` and `output_hidden_states` ask to see of the last forward, for the present rows."""
         return self._gathered(self._outputs)
 
     @property
@@ -150,7 +151,7 @@ class Context:
         cache.crop(-1)
         return cache
 
-    def _feed(self, tokens: LongTensor, new: int) -> None:
+    def _feed(self, tokens: Tensor, new: int) -> None:
         self._gather()
         self._inputs = self.model._update_model_kwargs_for_generation(
             self._carry, self._inputs, is_encoder_decoder=self.model.config.is_encoder_decoder, num_new_tokens=new
@@ -159,7 +160,7 @@ class Context:
         inputs = self.model.prepare_inputs_for_generation(tokens, next_sequence_length=length, **self._inputs)
         self._take(self.model(**inputs, return_dict=True))
 
-    def _take(self, out: ModelOutput) -> None:
+    def _take(self, out: Any) -> None:
         """Keep of a forward's outputs what is needed, so that the rest is freed."""
         self._carry = type(out)(**{name: out[name] for name in ALL_CACHE_NAMES if name in out})
         for name in ALL_CACHE_NAMES:
@@ -182,7 +183,7 @@ class Context:
     def _gathered(self, value: Any) -> Any:
         return value if self._rows is None else gather(value, self._rows, len(self._logits))
 
-    def _gathered_inputs(self, rows: LongTensor) -> dict[str, Any]:
+    def _gathered_inputs(self, rows: Tensor) -> dict[str, Any]:
         inputs = {name: gather(value, rows, len(self._logits)) for name, value in self._inputs.items()}
         position = self._inputs.get("position_ids")
         if position is not None and position.dim() == 3:  # of multimodal models: (3, R, T)
@@ -223,13 +224,13 @@ class Context:
             )
 
 
-def gather(value: Any, rows: LongTensor, batch: int) -> Any:
+def gather(value: Any, rows: Tensor, batch: int) -> Any:
     """`value` at `rows`, where it is row-shaped (its first dimension is `batch`) or holds such things.
 
     A cache is changed in place, everything else is copied.
     """
     if isinstance(value, Cache):
-        value.reorder_cache(rows)
+        value.reorder_cache(rows)  # type: ignore[arg-type]
         return value
     if isinstance(value, Tensor):
         return value[rows.to(value.device)] if value.shape[:1] == (batch,) else value

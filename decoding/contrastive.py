@@ -1,10 +1,9 @@
 """Contrastive search: Su et al. 2022, A Contrastive Framework for Neural Text Generation (arXiv 2202.06417), eq. 5."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
-from torch import LongTensor, Tensor
+from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 
 from .hypotheses import Hypotheses
@@ -16,10 +15,11 @@ class ContrastiveSearch(Picker):
     """The candidate v of the top k with the best (1 - alpha) p(v|x) - alpha max_j cos(h_v, h_j); Su et al. 2022, eq. 5.
 
     h are the last layer's hidden states, h_v that of v appended to the text x; j runs over every earlier token, the
-    prompt's included and padding's not. p is the guided distribution, a softmax over the whole vocabulary. Deterministic;
-    ties go to the more probable candidate; a token that a guide or processor forbids (-inf) is never taken. With
-    `do_sample=True` in the call, its warpers (`temperature`, `top_p`, ...) shape p; without it transformers leaves them
-    out. The look-ahead of one step is the forward of the next, so n tokens cost n forwards of k rows and one prefill.
+    prompt's included and padding's not. p is the guided distribution, a softmax over the whole vocabulary.
+    Deterministic; ties go to the more probable candidate; a token that a guide or processor forbids (-inf) is never
+    taken. With `do_sample=True` in the call, its warpers (`temperature`, `top_p`, ...) shape p; without it transformers
+    leaves them out. The look-ahead of one step is the forward of the next: n tokens cost n forwards of k rows and the
+    prefill.
 
     Step scores are the value above.
 
@@ -38,7 +38,7 @@ class ContrastiveSearch(Picker):
 
     k: int = 5
     alpha: float = 0.6
-    keep_states: ClassVar[bool] = True
+    keep_states = True
 
     def __post_init__(self) -> None:
         if isinstance(self.k, bool) or not isinstance(self.k, int) or self.k < 1:
@@ -47,11 +47,13 @@ class ContrastiveSearch(Picker):
             raise ValueError(f"alpha must lie in [0, 1], not {self.alpha!r}")
 
     def check(self, model: PreTrainedModel, generation_config: GenerationConfig) -> None:
+        """Refuse a k over the vocabulary."""
         vocabulary = model.config.get_text_config(decoder=True).vocab_size
         if self.k > vocabulary:
             raise ValueError(f"k={self.k} is over the model's vocabulary of {vocabulary} tokens")
 
     def __call__(self, hypotheses: Hypotheses) -> None:
+        """Look one token ahead for the k candidates of every row, and keep the best."""
         guided = hypotheses.logits()  # (R, V)
         logits, tokens = guided.topk(self.k)  # (R, k)
         probs = guided.softmax(-1).gather(-1, tokens)
@@ -86,7 +88,7 @@ def degeneration_penalty(ahead: Tensor, past: Tensor, mask: Tensor) -> Tensor:
     return cosine.masked_fill(mask[:, None].to(cosine.device) == 0, -1).amax(-1)
 
 
-def best_of(scores: Tensor, k: int) -> LongTensor:
+def best_of(scores: Tensor, k: int) -> Tensor:
     """(R * k,) scores -> (R,) int64, the index of the best of each run of k; the first of equals."""
     best = scores.view(-1, k).argmax(-1)
     return best + torch.arange(len(best), device=best.device) * k

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import LongTensor, Tensor
+from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
 from transformers.generation import (
     GenerationMode,
@@ -73,21 +73,19 @@ class Decoder:
     def __call__(
         self,
         model: PreTrainedModel,
-        input_ids: LongTensor,
+        input_ids: Tensor,
         *,
-        logits_processor: LogitsProcessorList,
-        stopping_criteria: StoppingCriteriaList,
-        generation_config: GenerationConfig,
         streamer: BaseStreamer | None = None,
         generator: torch.Generator | None = None,
-        **model_kwargs: Any,
+        **prepared: Any,
     ) -> Any:
-        """What transformers calls, with everything prepared but `streamer` and `generator`.
+        """What transformers calls.
 
         Args:
             streamer: gets each column of tokens once it is settled. `decoding.generate` hands it over; through
                 `model.generate` it is lost, so give that `functools.partial(decoder, streamer=streamer)` instead.
             generator: the randomness of `Sample`; `model.generate` takes it by this name. None: torch's global one.
+            prepared: what transformers makes of the call: processors, stopping criteria, configuration, model inputs.
 
         Returns:
             (P, T) int64 prompts and continuations, finished rows padded; or transformers' own output object where
@@ -96,11 +94,7 @@ class Decoder:
         Raises:
             ValueError: options that this decoder cannot serve, before the first forward.
         """
-        hypotheses, picker = self._start(
-            model, input_ids, logits_processor, stopping_criteria, generation_config, generator, model_kwargs
-        )
-        record = Record(generation_config)
-        steps = self._steps(hypotheses, picker, stopping_criteria, record)
+        hypotheses, record, steps = self._start(model, input_ids, generator=generator, **prepared)
         if streamer is None:
             for _ in steps:
                 pass
@@ -112,13 +106,7 @@ class Decoder:
         return record.output(hypotheses)
 
     def stream(
-        self,
-        model: PreTrainedModel,
-        input_ids: LongTensor | None = None,
-        *,
-        generation_config: GenerationConfig | None = None,
-        generator: torch.Generator | None = None,
-        **kwargs: Any,
+        self, model: Any, input_ids: Tensor | None = None, *, generator: torch.Generator | None = None, **kwargs: Any
     ) -> Iterator[Step]:
         """Steps as they come, each computed when it is asked for.
 
@@ -131,17 +119,11 @@ class Decoder:
         Raises:
             ValueError: as calling the decoder does, and as early.
         """
-        if not hasattr(generation_config, "_pad_token_tensor"):  # not yet prepared by transformers: a user's own call
-            return model.generate(
-                input_ids,
-                generation_config=generation_config,
-                custom_generate=self.stream,
-                **kwargs,
-                **({} if generator is None else {"generator": generator}),
-            )
-        processors, criteria = kwargs.pop("logits_processor"), kwargs.pop("stopping_criteria")
-        hypotheses, picker = self._start(model, input_ids, processors, criteria, generation_config, generator, kwargs)
-        return self._steps(hypotheses, picker, criteria, Record(generation_config))
+        if hasattr(kwargs.get("generation_config"), "_pad_token_tensor"):  # it is transformers that calls
+            return self._start(model, input_ids, generator=generator, **kwargs)[-1]
+        if generator is not None:
+            kwargs["generator"] = generator
+        return model.generate(input_ids, custom_generate=self.stream, **kwargs)
 
     @torch.no_grad()
     def _steps(
@@ -161,37 +143,38 @@ class Decoder:
         if context.borrowed:
             context.close(hypotheses.continuation.shape[1])
 
-    def _survivors(self, hypotheses: Hypotheses) -> LongTensor | None:
+    def _survivors(self, hypotheses: Hypotheses) -> Tensor | None:
         if self.reranker is None:
             return None
         return self.reranker.best(hypotheses) if hypotheses.done.all() else self.reranker(hypotheses)
 
     def _start(
         self,
-        model: PreTrainedModel,
-        input_ids: LongTensor,
-        processors: LogitsProcessorList,
-        criteria: StoppingCriteriaList,
-        config: GenerationConfig,
+        model: Any,
+        input_ids: Any,
+        *,
+        logits_processor: LogitsProcessorList,
+        stopping_criteria: StoppingCriteriaList,
+        generation_config: GenerationConfig,
         generator: torch.Generator | None,
-        model_kwargs: dict[str, Any],
-    ) -> tuple[Hypotheses, Picker]:
-        """Refuse what cannot be served; then the rows, and who picks. So many arguments: transformers' protocol."""
-        refuse_mode(config)
-        if self.reranker and any(
-            isinstance(each, UnbatchedClassifierFreeGuidanceLogitsProcessor) for each in processors
-        ):
-            raise ValueError("guidance_scale keeps a cache that cannot follow a reranker: drop one of them")
-        picker = self.picker or (Sample() if config.do_sample else Greedy())
+        **model_kwargs: Any,
+    ) -> tuple[Hypotheses, Record, Iterator[Step]]:
+        """Refuse what cannot be served; then the rows, and the loop over them. The arguments are transformers' own."""
+        refuse_mode(generation_config)
+        if self.reranker:
+            refuse_caching_processors(logits_processor)
+        picker = self.picker or (Sample() if generation_config.do_sample else Greedy())
         for part in (*self.guides, picker, self.reranker):
             if isinstance(part, Part):
-                part.check(model, config)
-        context = Context(model, input_ids, config, keep_states=picker.keep_states, **model_kwargs)
+                part.check(model, generation_config)
+        context = Context(model, input_ids, generation_config, keep_states=picker.keep_states, **model_kwargs)
         guides = [(guide, guide.contexts(context) if isinstance(guide, Guide) else ()) for guide in self.guides]
-        ends = any(hasattr(criterion, "eos_token_id") for criterion in criteria)
-        pad = config._pad_token_tensor.to(input_ids.device) if ends else None
-        guides.append((processors, ()))
-        return Hypotheses(context, input_ids, guides, pad=pad, generator=generator), picker
+        guides.append((logits_processor, ()))
+        ends = any(hasattr(criterion, "eos_token_id") for criterion in stopping_criteria)
+        pad = generation_config._pad_token_tensor if ends else None
+        hypotheses = Hypotheses(context, input_ids, guides, pad=pad, generator=generator)
+        record = Record(generation_config)
+        return hypotheses, record, self._steps(hypotheses, picker, stopping_criteria, record)
 
 
 def refuse_stranger(part: Any) -> None:
@@ -218,3 +201,9 @@ def refuse_mode(config: GenerationConfig) -> None:
             f"a Decoder is the algorithm, so it cannot do {mode.value.replace('_', ' ')} as well: "
             "drop num_beams, prompt_lookup_num_tokens, dola_layers and the like, or call model.generate without it"
         )
+
+
+def refuse_caching_processors(processors: LogitsProcessorList) -> None:
+    """Raise ValueError for a processor with a cache of its own: it is not told which rows go on."""
+    if any(isinstance(processor, UnbatchedClassifierFreeGuidanceLogitsProcessor) for processor in processors):
+        raise ValueError("guidance_scale keeps a cache that cannot follow a reranker: drop one of them")

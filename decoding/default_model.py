@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock
@@ -58,7 +59,7 @@ def convert(gguf: Path, folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".converting-") as scratch:
         built = Path(scratch) / folder.name
         place = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
-        model = AutoModelForCausalLM.from_pretrained(**place, dtype=torch.float32)
+        model: Any = AutoModelForCausalLM.from_pretrained(**place, dtype=torch.float32)
         # The weights are plain tensors by now; transformers declines to save a model that says it is quantized.
         model.hf_quantizer, model.is_quantized = None, False
         del model.config.quantization_config
@@ -80,5 +81,6 @@ def is_whole(folder: Path) -> bool:
 
 
 def digest(file: Path) -> str:
+    """SHA-256, in hexadecimal."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -59,7 +59,7 @@ def generate(
     options = Options(model, generate_kwargs)
     parts = [*processors, *contrastive_search_of_old(options)]
     if not parts and generator is None:
-        return model.generate(inputs, streamer=streamer, **generate_kwargs)
+        return options.model.generate(inputs, streamer=streamer, **generate_kwargs)
     decoder = Decoder(*parts)
     for name in ("assistant_model", "custom_generate", "token_healing", "synced_gpus"):
         if options.get(name):
@@ -68,13 +68,14 @@ def generate(
         options.set("do_sample", True)
     stop_on_strings(options)
     kwargs = options.kwargs if generator is None else {**options.kwargs, "generator": generator}
-    return model.generate(inputs, custom_generate=partial(decoder, streamer=streamer), streamer=streamer, **kwargs)
+    call = partial(decoder, streamer=streamer)  # transformers does not hand the streamer to a callable
+    return options.model.generate(inputs, custom_generate=call, streamer=streamer, **kwargs)
 
 
 class Options:
     """The options of one call, wherever they stand: the call itself, its `generation_config`, or the model's."""
 
-    def __init__(self, model: PreTrainedModel, kwargs: dict[str, Any]) -> None:
+    def __init__(self, model: Any, kwargs: dict[str, Any]) -> None:
         self.model, self.kwargs = model, dict(kwargs)
         if self.kwargs.get("generation_config") is not None:
             self.kwargs["generation_config"] = copy.deepcopy(self.kwargs["generation_config"])

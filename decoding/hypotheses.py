@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import LongTensor, Tensor
+from torch import Tensor
 
 from .context import Context
 
@@ -18,8 +18,8 @@ class Step:
     tokens: (R,) int64. scores: (R,) float, what the picker maximised; for greedy and sampling, log p of the token.
     """
 
-    parents: LongTensor
-    tokens: LongTensor
+    parents: Tensor
+    tokens: Tensor
     scores: Tensor
 
 
@@ -37,13 +37,14 @@ class Hypotheses:
     def __init__(
         self,
         context: Context,
-        tokens: LongTensor,
+        tokens: Tensor,
         guides: Sequence[tuple[Callable[..., Tensor], Sequence[Context]]] = (),
         *,
-        pad: LongTensor | None = None,
+        pad: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
-        self.tokens, self.guides, self.pad, self.generator = tokens, guides, pad, generator
+        self.tokens, self.guides, self.generator = tokens, guides, generator
+        self.pad = None if pad is None else pad.to(tokens.device)
         self.contexts = [context, *(auxiliary for _, contexts in guides for auxiliary in contexts)]
         self.prompts, self.prompt_length = tokens.shape
         self.done = torch.zeros_like(tokens[:, 0] if self.prompt_length else tokens.sum(1), dtype=torch.bool)
@@ -52,7 +53,7 @@ class Hypotheses:
         self.seen: dict[str, Any] = {}  # what the last choice was made from, under transformers' names
 
     @property
-    def continuation(self) -> LongTensor:
+    def continuation(self) -> Tensor:
         """(R, n) int64, what was appended to the prompts."""
         return self.tokens[:, self.prompt_length :]
 
@@ -70,7 +71,7 @@ class Hypotheses:
         self.seen = {"logits": context.logits, "scores": logits, **context.outputs}
         return logits
 
-    def append(self, tokens: LongTensor, scores: Tensor | None = None) -> None:
+    def append(self, tokens: Tensor, scores: Tensor | None = None) -> None:
         """Grow every row by one of `tokens` (R,) int64; finished rows get padding. scores: (R,), see `Step`."""
         if self.pad is not None:
             tokens = torch.where(self.done, self.pad, tokens)
@@ -78,7 +79,7 @@ class Hypotheses:
         if scores is not None:
             self.scores = scores
 
-    def select(self, rows: LongTensor) -> None:
+    def select(self, rows: Tensor) -> None:
         """Go on with `rows` (R',) int64: repeats fork, omissions prune."""
         for name in ("tokens", "done", "scores", "parents"):
             setattr(self, name, getattr(self, name)[rows])
@@ -100,5 +101,5 @@ class Hypotheses:
         self.parents = self._rows()
         return step
 
-    def _rows(self) -> LongTensor:
+    def _rows(self) -> Tensor:
         return torch.arange(len(self.tokens), device=self.tokens.device)

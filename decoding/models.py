@@ -60,6 +60,7 @@ def load_config(source: str) -> PreTrainedConfig:
 
 
 def load_tokenizer(source: str, config: PreTrainedConfig) -> PreTrainedTokenizerBase:
+    """The tokenizer, with a pad token and, for decoder-only models, left padding."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
     except (OSError, ValueError) as error:
@@ -78,6 +79,7 @@ def load_model(
     device: str | torch.device | None = None,
     dtype: torch.dtype | str | None = None,
 ) -> PreTrainedModel:
+    """The weights, in evaluation mode on their device; see `load`."""
     kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     if device is None:
         device = torch.accelerator.current_accelerator(check_available=True) or "cpu"
@@ -86,13 +88,11 @@ def load_model(
     except (OSError, ValueError) as error:
         raise ValueError(f"cannot load {source!r}: {first_line(error)}") from error
     if model.generation_config.pad_token_id is None:
-        model.generation_config.pad_token_id = first(model.generation_config.eos_token_id)
+        end = model.generation_config.eos_token_id
+        model.generation_config.pad_token_id = end[0] if isinstance(end, list) else end
     return model.eval()
 
 
-def first(token: int | list[int] | None) -> int | None:
-    return token[0] if isinstance(token, list) else token
-
-
 def first_line(error: Exception) -> str:
+    """What an error says before it goes into detail."""
     return str(error).strip().partition("\n")[0]

@@ -1,9 +1,9 @@
-"""The kinds of part that compose into a decoder. A scorer, the fourth kind, knows nothing of decoding: see `scorers`."""
+"""The kinds of part that compose into a decoder."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from torch import LongTensor, Tensor
+from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 
 from .context import Context
@@ -28,7 +28,7 @@ class Guide(Part, ABC):
         return ()
 
     @abstractmethod
-    def __call__(self, tokens: LongTensor, logits: Tensor, *auxiliary: Tensor) -> Tensor:
+    def __call__(self, tokens: Tensor, logits: Tensor, *auxiliary: Tensor) -> Tensor:
         """(R, T) int64 tokens so far, (R, V) float32 logits, and the contexts' (R, V') logits -> (R, V) logits."""
 
 
@@ -48,9 +48,9 @@ class Reranker(Part, ABC):
     width = 1  # rows a prompt, from the first token on
 
     @abstractmethod
-    def __call__(self, hypotheses: Hypotheses) -> LongTensor | None:
+    def __call__(self, hypotheses: Hypotheses) -> Tensor | None:
         """After each token: the rows to go on with, (R,) int64, prompt by prompt, `width` of each; or None for all."""
 
     @abstractmethod
-    def best(self, hypotheses: Hypotheses) -> LongTensor:
+    def best(self, hypotheses: Hypotheses) -> Tensor:
         """At the end: one row a prompt, (P,) int64."""

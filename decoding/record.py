@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import LongTensor
+from torch import Tensor
 from transformers import GenerationConfig
 from transformers.generation import GenerateDecoderOnlyOutput, GenerateEncoderDecoderOutput
 
@@ -19,7 +19,7 @@ class Record:
         flags = ("scores", "logits", "attentions", "hidden_states")
         self.names = [name for name in flags if self.wanted and getattr(config, f"output_{name}")]
         self.steps: list[tuple[int, dict[str, Any]]] = []  # the rows before a step, and what was seen of them
-        self.parents: list[LongTensor] = []
+        self.parents: list[Tensor] = []
 
     def see(self, hypotheses: Hypotheses) -> None:
         """After a picker: what it chose from."""
@@ -49,10 +49,11 @@ class Record:
                 columns.setdefault(name, []).insert(0, gather(value, rows, batch))
         found: dict[str, Any] = {name: tuple(column) for name, column in columns.items()}
         context = hypotheses.contexts[0]
+        found["sequences"] = hypotheses.tokens
         found["past_key_values"] = context.close(hypotheses.continuation.shape[1])
         if (encoder := context.encoder_outputs) is None:
-            return GenerateDecoderOnlyOutput(sequences=hypotheses.tokens, **found)
+            return GenerateDecoderOnlyOutput(**found)
         for name in ("attentions", "hidden_states"):
             if name in self.names:
                 found[f"encoder_{name}"] = encoder.get(name)
-        return GenerateEncoderDecoderOutput(sequences=hypotheses.tokens, **found)
+        return GenerateEncoderDecoderOutput(**found)

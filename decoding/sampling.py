@@ -22,6 +22,7 @@ class Greedy(Picker):
     """
 
     def __call__(self, hypotheses: Hypotheses) -> None:
+        """Append the most probable token of every row."""
         logits = hypotheses.logits()  # (R, V)
         best, tokens = logits.max(-1)
         hypotheses.append(tokens, best - logits.logsumexp(-1))
@@ -44,10 +45,12 @@ class Sample(Picker):
     """
 
     def check(self, model: PreTrainedModel, generation_config: GenerationConfig) -> None:
+        """Refuse to sample from a distribution that is not warped."""
         if not generation_config.do_sample:
             raise ValueError("Sample() needs do_sample=True: without it temperature, top_k and top_p are left out")
 
     def __call__(self, hypotheses: Hypotheses) -> None:
+        """Append a token drawn for every row."""
         probs = hypotheses.logits().softmax(-1)  # (R, V)
         tokens = torch.multinomial(probs, 1, generator=hypotheses.generator)  # (R, 1)
         hypotheses.append(tokens.squeeze(-1), probs.gather(-1, tokens).squeeze(-1).log())

@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from torch import LongTensor, Tensor
+from torch import Tensor
 
 
 class States:
@@ -14,14 +14,15 @@ class States:
     def __init__(self, hidden: Tensor) -> None:
         """hidden: (R, T, D) of any floating dtype; kept as float32 or wider."""
         self.past = unit(hidden)
-        self.rows: LongTensor | None = None
+        self.rows: Tensor | None = None
         self.recent = self.past[:, :0]
 
     def append(self, hidden: Tensor) -> None:
         """Add the (R, n, D) states of the tokens fed last."""
         self.recent = torch.cat([self.recent, unit(hidden)], dim=1)
 
-    def select(self, rows: LongTensor) -> None:
+    def select(self, rows: Tensor) -> None:
+        """Go on with `rows` (R',) int64; the past is gathered when it is next asked for."""
         rows = rows.to(self.past.device)
         self.rows = rows if self.rows is None else self.rows[rows]
         self.recent = self.recent[rows]
@@ -46,6 +47,6 @@ def unit(hidden: Tensor) -> Tensor:
     return F.normalize(hidden.to(torch.promote_types(hidden.dtype, torch.float32)), dim=-1)
 
 
-def is_identity(rows: LongTensor, batch: int) -> bool:
+def is_identity(rows: Tensor, batch: int) -> bool:
     """Whether `rows` leaves a batch as it is: then nothing need be copied."""
     return len(rows) == batch and torch.equal(rows, torch.arange(batch, device=rows.device))

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 import torch
-from torch import LongTensor
+from torch import Tensor
 from transformers.generation.streamers import BaseStreamer
 
 from .hypotheses import Step
@@ -11,7 +11,7 @@ from .hypotheses import Step
 
 def stream_settled(steps: Iterable[Step], prompts: int, streamer: BaseStreamer) -> None:
     """Drain `steps`, and put each column of (P,) int64 tokens once all surviving rows of every prompt agree on it."""
-    rows: LongTensor | None = None  # (R, n): what each row has appended so far
+    rows: Tensor | None = None  # (R, n): what each row has appended so far
     sent = 0
     for step in steps:
         past = step.tokens[:, None][:, :0] if rows is None else rows[step.parents]

@@ -1,4 +1,4 @@
-"""Tiny random models whose weights depend on parameter names and a seed alone, so any transformers version builds the same."""
+"""Tiny random models, the same in any transformers version: weights depend on parameter names and a seed alone."""
 
 import zlib
 
