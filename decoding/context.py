@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import Cache, GenerationConfig, PreTrainedModel
+from transformers import Cache, GenerationConfig, PreTrainedModel, StaticCache
 from transformers.generation.utils import ALL_CACHE_NAMES
 from transformers.utils import ModelOutput
 
@@ -48,7 +48,7 @@ class Context:
         self.prompt, self.generation_config = prompt, generation_config
         self.fed = -1  # continuation tokens fed so far; -1: the prompt is still to be read
         self.keep_states = keep_states
-        self._shown = {name for name in ("attentions", "hidden_states") if model_kwargs.get(f"output_{name}")}
+        self._shown = shown_outputs(model_kwargs, self.model.config.is_encoder_decoder)
         self._inputs = model_kwargs
         self._carry = ModelOutput()  # the cache, under the name this family gives it
         self._outputs: dict[str, Any] = {}  # what the caller asked to see of the last forward
@@ -165,8 +165,7 @@ class Context:
         self._carry = type(out)(**{name: out[name] for name in ALL_CACHE_NAMES if name in out})
         for name in ALL_CACHE_NAMES:
             self._inputs.pop(name, None)
-        shown = {prefix + name for name in self._shown for prefix in ("", "decoder_", "cross_")}
-        self._outputs = {name: value for name, value in out.items() if name in shown}
+        self._outputs = {name: out[name] for name in self._shown if name in out}
         self._logits = out.logits[:, -1].to(copy=True, dtype=torch.float32, device=self.prompt.device)
         if self.keep_states:
             hidden = out["decoder_hidden_states" if "decoder_hidden_states" in out else "hidden_states"][-1]
@@ -210,6 +209,13 @@ class Context:
                 f"past_key_values already holds {length} tokens, and their hidden states are gone: pass the whole "
                 "prompt without past_key_values, or use a picker that needs no states (Greedy, Sample)"
             )
+        own = getattr(cache, "self_attention_cache", cache)
+        room = max(layer.max_cache_len for layer in own.layers) if isinstance(own, StaticCache) else None
+        if room is not None and room < self.generation_config.max_length:
+            raise ValueError(
+                f"the static cache has {room} places and no room for a look-ahead: "
+                f"pass max_cache_len={self.generation_config.max_length}"
+            )
         if self.generation_config.prefill_chunk_size is not None:
             raise ValueError("prefill_chunk_size drops hidden states that this picker needs: leave it out")
 
@@ -241,6 +247,14 @@ def gather(value: Any, rows: Tensor, batch: int) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(gather(entry, rows, batch) for entry in value)
     return value
+
+
+def shown_outputs(flags: dict[str, Any], is_encoder_decoder: bool) -> set[str]:
+    """The names that a forward's outputs have for what `output_attentions` and `output_hidden_states` ask for."""
+    names = {name for name in ("attentions", "hidden_states") if flags.get(f"output_{name}")}
+    if not is_encoder_decoder:
+        return names
+    return {f"decoder_{name}" for name in names} | ({"cross_attentions"} if "attentions" in names else set())
 
 
 def is_forkable(cache: Any, batch: int) -> bool:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests use no network
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # tiny models: threads cost more than they bring
 
 
 @pytest.fixture(scope="session")
@@ -13,3 +13,11 @@ def default_model():
     import decoding
 
     return decoding.load()
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    """A tokenizer for the tiny models."""
+    from . import tiny
+
+    return tiny.tokenizer()

@@ -137,7 +137,7 @@ def test_forbidden_tokens_are_never_taken_however_few_are_left():
     assert {token for row in rows for token in row} <= set(allowed)
 
 
-def test_temperature_without_sampling_changes_nothing_as_in_transformers(caplog):
+def test_temperature_without_sampling_changes_nothing_as_in_transformers():
     model = tiny.gpt2()
     assert search(model, PROMPTS, ContrastiveSearch(), temperature=3.0) == search(model, PROMPTS, ContrastiveSearch())
 

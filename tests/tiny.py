@@ -1,10 +1,19 @@
 """Tiny random models, the same in any transformers version: weights depend on parameter names and a seed alone."""
 
+import string
 import zlib
 
 import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedModel
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 VOCABULARY, PAD, BOS, EOS = 61, 0, 1, 2
 
@@ -46,3 +55,13 @@ def batch(prompts: list[list[int]]) -> dict[str, Tensor]:
     ids = [[PAD] * (width - len(prompt)) + prompt for prompt in prompts]
     mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
     return {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask)}
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    """Three special tokens, then a token for every letter, the space and five marks; pads on the left."""
+    tokens = ["<pad>", "<bos>", "<eos>", *string.ascii_letters, *"\u0120.,!?'"]
+    core = Tokenizer(models.BPE({token: i for i, token in enumerate(tokens)}, []))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    special = {"pad_token": "<pad>", "bos_token": "<bos>", "eos_token": "<eos>"}
+    return PreTrainedTokenizerFast(tokenizer_object=core, padding_side="left", **special)
