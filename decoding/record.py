@@ -23,9 +23,14 @@ class Record:
 
     def see(self, hypotheses: Hypotheses) -> None:
         """After a picker: what it chose from."""
-        if self.names:
-            kept = {name: value for name, value in hypotheses.seen.items() if name.endswith(tuple(self.names))}
-            self.steps.append((len(hypotheses.seen["logits"]), kept))
+        if not self.names:
+            return
+        seen = {name: value for name, value in hypotheses.seen.items() if name.endswith(tuple(self.names))}
+        batch = len(hypotheses.seen["logits"])
+        if not self.steps and batch > hypotheses.prompts:  # the first step's parents are prompts: one copy of each
+            seen = gather(seen, torch.arange(0, batch, batch // hypotheses.prompts), batch)
+            batch = hypotheses.prompts
+        self.steps.append((batch, seen))
 
     def follow(self, step: Step) -> None:
         """The rows that the step went on with."""
