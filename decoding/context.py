@@ -163,7 +163,7 @@ class Context:
     def _take(self, out: Any) -> None:
         """Keep of a forward's outputs what is needed, so that the rest is freed."""
         self._carry = type(out)(**{name: out[name] for name in ALL_CACHE_NAMES if name in out})
-        for name in ALL_CACHE_NAMES:
+        for name in self._carry:
             self._inputs.pop(name, None)
         self._outputs = {name: out[name] for name in self._shown if name in out}
         self._logits = out.logits[:, -1].to(copy=True, dtype=torch.float32, device=self.prompt.device)
@@ -204,10 +204,10 @@ class Context:
             raise ValueError(
                 f"a look-ahead could not be taken out of your {type(cache).__name__} again: leave past_key_values out"
             )
-        if isinstance(cache, Cache) and (length := int(cache.get_seq_length())):
+        if isinstance(cache, Cache) and holds_tokens(cache):
             raise ValueError(
-                f"past_key_values already holds {length} tokens, and their hidden states are gone: pass the whole "
-                "prompt without past_key_values, or use a picker that needs no states (Greedy, Sample)"
+                "past_key_values already holds tokens, and their hidden states are gone: pass the whole prompt "
+                "without past_key_values, or use a picker that needs no states (Greedy, Sample)"
             )
         own = getattr(cache, "self_attention_cache", cache)
         room = max(layer.max_cache_len for layer in own.layers) if isinstance(own, StaticCache) else None
@@ -223,7 +223,7 @@ class Context:
         if self.fed < 0 or not self._inputs["use_cache"]:
             return  # without a cache everything is read anew from the tokens, so rows can be anything
         caches = [self._carry[name] for name in ALL_CACHE_NAMES if name in self._carry]
-        if not caches or not all(is_forkable(cache, len(self._logits)) for cache in caches):
+        if not caches or not all(isinstance(cache, Cache) for cache in caches):
             raise ValueError(
                 f"{type(self.model).__name__} keeps its state where rows cannot be forked or reordered: "
                 "use Greedy or Sample without a reranker, or pass use_cache=False (slow)"
@@ -257,12 +257,11 @@ def shown_outputs(flags: dict[str, Any], is_encoder_decoder: bool) -> set[str]:
     return {f"decoder_{name}" for name in names} | ({"cross_attentions"} if "attentions" in names else set())
 
 
-def is_forkable(cache: Any, batch: int) -> bool:
-    """Whether `gather` can take the rows of a family's cache apart: a Cache, or tensors with the rows first."""
-    if isinstance(cache, Cache):
-        return True
-    entries = cache if isinstance(cache, (list, tuple)) else [cache]
-    return all(isinstance(entry, Tensor) and len(entry) == batch for entry in entries)
+def holds_tokens(cache: Cache) -> bool:
+    """Whether something was read into a cache."""
+    if all(cache.is_linear) and cache.layers:
+        return cache.has_previous_state()
+    return int(cache.get_seq_length()) > 0
 
 
 def can_be_cropped(cache: Any) -> bool:

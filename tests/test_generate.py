@@ -265,7 +265,7 @@ def test_refuses_before_the_first_forward(options, parts, message):
 def test_refuses_lost_states_of_a_cache_that_holds_the_prompt():
     model, cache = tiny.llama(), DynamicCache(config=tiny.llama().config)
     first = model.generate(torch.tensor([[5, 9, 11]]), past_key_values=cache, max_new_tokens=4, eos_token_id=None)
-    with pytest.raises(ValueError, match="past_key_values already holds 6 tokens"):
+    with pytest.raises(ValueError, match="past_key_values already holds tokens"):
         decoding.generate(model, first, past_key_values=cache, processors=[ContrastiveSearch()], max_new_tokens=3)
 
 
