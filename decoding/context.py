@@ -210,7 +210,7 @@ class Context:
                 "without past_key_values, or use a picker that needs no states (Greedy, Sample)"
             )
         own = getattr(cache, "self_attention_cache", cache)
-        room = max(layer.max_cache_len for layer in own.layers) if isinstance(own, StaticCache) else None
+        room = own.get_max_length() if isinstance(own, StaticCache) else None
         if room is not None and room < self.generation_config.max_length:
             raise ValueError(
                 f"the static cache has {room} places and no room for a look-ahead: "

@@ -6,6 +6,7 @@ transformers reads GGUF, but takes some 20 s for this one; so it is converted on
 import hashlib
 import importlib.util
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -56,6 +57,7 @@ def cache_folder() -> Path:
 
 def convert(gguf: Path, folder: Path) -> None:
     """Write the model and its tokenizer beside `folder`, then put them in its place in one move."""
+    logging.getLogger(__name__).warning("preparing %s, this once: it takes some 20 seconds", NAME)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".converting-") as scratch:
         built = Path(scratch) / folder.name
         place = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}

@@ -53,6 +53,8 @@ def locate(name: str | Path | None) -> str:
 
 def load_config(source: str) -> PreTrainedConfig:
     """The model's configuration: cheap, and enough to refuse a call that cannot work."""
+    if source.startswith((".", "/", "~")) and not Path(source).is_dir():
+        raise ValueError(f"no model {source!r}: there is no such folder")
     try:
         return AutoConfig.from_pretrained(source)
     except (OSError, ValueError) as error:
