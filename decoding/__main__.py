@@ -1,47 +1,75 @@
 """The command: `python -m decoding "The night was"`.
 
-What is wrong with a call is said in one line, and the sooner the cheaper it is to find: options first, then files, then
-the model's configuration and tokenizer; the weights are loaded last.
+What is wrong with a call is said in one line, the cheapest to find first: options, then files, then what the model's
+configuration and tokenizer tell; the weights are loaded last.
 """
 
 import argparse
+import io
 import logging
 import os
 import sys
 import warnings
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
-from .jobs import Prompt, Results, continue_texts, in_batches, read_prompts, seed_of_batch, to_line
+from .jobs import Job, Prompt, Results, read_prompts, to_line
 
 EXAMPLES = """\
 examples:
-  python -m decoding "The night was"                      contrastive search, as it is generated
+  python -m decoding "The night was"                      contrastive search, shown as it is generated
   python -m decoding "The night was" --method sample --top-p 0.95 --seed 3
   python -m decoding "Once" "The night was" --method greedy --json
   python -m decoding --model gpt2 --max-new-tokens 32 < prompts.txt
   python -m decoding --input prompts.jsonl --output results.jsonl --batch-size 16
 
-The last one, started again after it was stopped or killed, goes on where it ended. With the same seed and batch size it
-writes the same file, interrupted or not.
+Started again after it was stopped or killed, the last one goes on where it ended: it writes what it would have written
+without the interruption, sampling included.
 """
 
 OWNERS = {"k": "contrastive", "alpha": "contrastive", "temperature": "sample", "top_k": "sample", "top_p": "sample"}
 
 RANGES = {
-    "k": (lambda value: value >= 1, "at least 1"),
-    "alpha": (lambda value: 0 <= value <= 1, "in [0, 1]"),
-    "temperature": (lambda value: 0 < value < float("inf"), "over 0"),
-    "top_k": (lambda value: value >= 0, "at least 0"),
-    "top_p": (lambda value: 0 < value <= 1, "in (0, 1]"),
-    "repetition_penalty": (lambda value: 0 < value < float("inf"), "over 0"),
-    "max_new_tokens": (lambda value: value >= 1, "at least 1"),
-    "batch_size": (lambda value: value >= 1, "at least 1"),
+    "k": (lambda value: value >= 1, "be a whole number of at least 1"),
+    "alpha": (lambda value: 0 <= value <= 1, "lie in [0, 1]"),
+    "temperature": (lambda value: 0 < value < float("inf"), "be above 0"),
+    "top_k": (lambda value: value >= 0, "be at least 0"),
+    "top_p": (lambda value: 0 < value <= 1, "be above 0 and at most 1"),
+    "repetition_penalty": (lambda value: 0 < value < float("inf"), "be above 0"),
+    "max_new_tokens": (lambda value: value >= 1, "be at least 1"),
+    "seed": (lambda value: 0 <= value <= 2**40, "be between 0 and 2**40"),
+    "batch_size": (lambda value: value >= 1, "be at least 1"),
 }
 
-# what would be another algorithm, or another shape of output, where a model's own defaults ask for it
-PLAIN = {"num_beams": 1, "num_return_sequences": 1, "penalty_alpha": 0.0, "return_dict_in_generate": False}
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command, and return the status that it exits with: 2 for a call that cannot work."""
+    results = None
+    try:
+        options = parse(sys.argv[1:] if arguments is None else list(arguments))
+        check_options(options)
+        job = make_job(options, find_prompts(options))
+        results = Results(options.output, job) if options.output else None
+        run(options, job, results)
+        print(end="", flush=True)
+    except KeyboardInterrupt:
+        print(f"stopped; {results.state if results else 'nothing was saved'}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # our reader has had enough; what is still to be flushed at exit must go somewhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        return fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except (ValueError, ImportError, RuntimeError) as error:  # RuntimeError: torch, of devices and memory
+        return fail(str(error))
+    return 0
+
+
+def fail(message: str) -> int:
+    """Say it in one line."""
+    print(f"decoding: error: {' '.join(message.split())}", file=sys.stderr)
+    return 2
 
 
 class Parser(argparse.ArgumentParser):
@@ -49,11 +77,11 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print it and exit with status 2."""
-        self.exit(2, f"decoding: error: {' '.join(message.split())}\n")
+        sys.exit(fail(message))
 
 
 def make_parser() -> Parser:
-    """The options, with their defaults."""
+    """The options. Those that belong to one method have no default here, so that a stray one is seen."""
     parser = Parser(
         prog="python -m decoding", description="Continue prompts with a language model.", epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
@@ -63,15 +91,17 @@ def make_parser() -> Parser:
     add("--method", action="append", choices=["greedy", "sample", "contrastive"], help="default: contrastive")
     add("--k", type=int, help="contrastive: candidates a step (default: 5)")
     add("--alpha", type=float, help="contrastive: weight of the degeneration penalty, 0 to 1 (default: 0.6)")
-    add("--temperature", type=float, metavar="T", help="sample: over 0 (default of this and the next two: the model's)")
+    add(
+        "--temperature", type=float, metavar="T", help="sample: above 0 (default of this and the next two: the model's)"
+    )
     add("--top-k", type=int, metavar="N", help="sample: from the N most probable tokens; 0: from all")
     add("--top-p", type=float, metavar="P", help="sample: from the most probable tokens that make up P")
-    add("--repetition-penalty", type=float, metavar="R", help="over 1: tokens that are there already are less probable")
+    add("--repetition-penalty", type=float, metavar="R", help="above 1, tokens already there become less probable")
     add("--max-new-tokens", type=int, default=64, metavar="N", help="default: 64")
     add("--seed", type=int, default=0, help="of sampling (default: 0)")
     add("--model", metavar="NAME", help="a hub id or a folder (default: the embedded SmolLM2-135M-Instruct)")
-    add("--device", help='such as cpu or cuda:0; "auto": all of them (default: the accelerator if there is one)')
-    add("--dtype", choices=["float64", "float32", "bfloat16", "float16"], help="default: the model's own")
+    add("--device", metavar="D", help="cpu, cuda:0, ...; auto: all (default: the accelerator if there is one)")
+    add("--dtype", choices=["float64", "float32", "bfloat16", "float16"], help="of the weights (default: the model's)")
     add("--json", action="store_true", help="a JSON object a line instead of text")
     add("--input", type=Path, metavar="FILE", help='prompts: JSON lines with "prompt" and perhaps "id", or plain lines')
     add("--output", type=Path, metavar="FILE", help="append JSON lines to FILE, but for those that are there already")
@@ -79,27 +109,45 @@ def make_parser() -> Parser:
     return parser
 
 
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The options, with one method; what follows "--" are prompts, whatever they begin with."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    options = make_parser().parse_intermixed_args(arguments[:end])
+    options.prompts += arguments[end + 1 :]
+    methods = options.method or ["contrastive"]
+    if len(methods) > 1:
+        raise ValueError(f"--method {' and '.join(methods)}: there can be only one")
+    options.method = methods[0]
+    return options
+
+
 def check_options(options: argparse.Namespace) -> None:
     """Raise ValueError for options that do not go together, or are out of range."""
-    if options.prompts and options.input:
-        raise ValueError("prompts in the call and --input do not go together: drop one of them")
-    if "-" in options.prompts and len(options.prompts) > 1:
-        raise ValueError('"-" is standard input, which does not go together with other prompts')
     for name, owner in OWNERS.items():
         if getattr(options, name) is not None and options.method != owner:
-            raise ValueError(f"{flag(name)} belongs to --method {owner}, not to {options.method}")
+            raise ValueError(f"{flag(name)} belongs to --method {owner}, not {options.method}")
     for name, (fits, wanted) in RANGES.items():
         value = getattr(options, name)
         if value is not None and not fits(value):
-            raise ValueError(f"{flag(name)} must be {wanted}, not {value}")
-    if (output := options.output) is None:
-        return
+            raise ValueError(f"{flag(name)} must {wanted}, not {value}")
+    if options.prompts and options.input:
+        raise ValueError("prompts as arguments and --input do not go together: drop one of them")
+    if "-" in options.prompts and len(options.prompts) > 1:
+        raise ValueError('"-" is standard input, which does not go together with other prompts')
+    if output := options.output:
+        check_output(options, output)
+
+
+def check_output(options: argparse.Namespace, output: Path) -> None:
+    """Raise ValueError for an --output that nothing can be appended to."""
+    if options.json:
+        raise ValueError("--output writes JSON lines, and --json prints them: drop one of them")
     if not output.parent.is_dir():
         raise ValueError(f"--output {output}: there is no folder {output.parent}")
     if output.exists() and not output.is_file():
-        raise ValueError(f"--output {output} is no plain file")
+        raise ValueError(f"--output {output} {'is a folder' if output.is_dir() else 'is no plain file'}")
     if options.input and output.resolve() == options.input.resolve():
-        raise ValueError(f"--output and --input are the same file, {output}")
+        raise ValueError(f"--output must not be the file that is --input, {output}")
 
 
 def flag(name: str) -> str:
@@ -108,15 +156,126 @@ def flag(name: str) -> str:
 
 
 def find_prompts(options: argparse.Namespace) -> list[Prompt]:
-    """The prompts, from wherever the call says."""
-    if options.input:
-        with options.input.open(encoding="utf-8-sig") as file:
+    """The prompts, from wherever the call says; bytes that are not UTF-8 are left for `Prompt.check` to find."""
+    if options.input and str(options.input) != "-":
+        with options.input.open(encoding="utf-8-sig", errors="surrogateescape") as file:
             return read_prompts(file, str(options.input))
-    if options.prompts == ["-"] or (not options.prompts and sys.stdin and not sys.stdin.isatty()):
+    piped = not options.prompts and sys.stdin is not None and not sys.stdin.isatty()
+    if piped or options.input or options.prompts == ["-"]:
+        if isinstance(sys.stdin, io.TextIOWrapper):
+            sys.stdin.reconfigure(encoding="utf-8-sig", errors="surrogateescape")
         return read_prompts(sys.stdin, "standard input")
     if not options.prompts:
-        raise ValueError("no prompts: give some, or --input FILE, or lines on standard input; see --help")
-    prompts = [Prompt(number, text) for number, text in enumerate(options.prompts)]
-    for number, prompt in enumerate(prompts, 1):
-        prompt.check(f"prompt {number}")
-    return prompts
+        raise ValueError("no prompts: give some, or --input FILE, or lines on standard input (see --help)")
+    for number, text in enumerate(options.prompts, 1):
+        if not text.strip():
+            raise ValueError(f"prompt {number}: the prompt is empty")
+        Prompt(number, text).check(f"prompt {number}")
+    return [Prompt(number, text) for number, text in enumerate(options.prompts)]
+
+
+def make_job(options: argparse.Namespace, prompts: list[Prompt]) -> Job:
+    """The prompts, with the picker that --method names and the settings of the call."""
+    from . import ContrastiveSearch, Greedy, Sample, default_model
+
+    names = ("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty", "batch_size", "dtype")
+    settings = {name: getattr(options, name) for name in names}
+    picker: Any = Sample() if options.method == "sample" else Greedy()
+    if options.method == "contrastive":
+        given = {name: value for name in ("k", "alpha") if (value := getattr(options, name)) is not None}
+        picker = ContrastiveSearch(**given)
+    return Job(prompts, picker, options.model or default_model.NAME, options.seed, settings)
+
+
+def run(options: argparse.Namespace, job: Job, results: Results | None) -> None:
+    """Check the job against the model's configuration and tokenizer; then load the weights, and write what is made."""
+    from . import models
+
+    silence()
+    source = models.locate(options.model)
+    config = models.load_config(source)
+    tokenizer = models.load_tokenizer(source, config)
+    check_model(options, job, config, tokenizer)
+    there = len(results.done) if results else 0
+    if there < len(job.prompts):
+        model = load_model(source, config, options)
+        if results:
+            save(job, results, model, tokenizer)
+        elif options.json:
+            for record in chain.from_iterable(job.run(model, tokenizer)):
+                print(to_line(record), end="", flush=True)
+        else:
+            show(job, model, tokenizer)
+    if results:
+        print(f"{len(results.done) - there} written to {results.path} ({there} were there already)", file=sys.stderr)
+
+
+def silence() -> None:
+    """No warnings and progress bars of the libraries: standard error is for what the user can act on."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+
+
+def check_model(options: argparse.Namespace, job: Job, config: Any, tokenizer: Any) -> None:
+    """Raise ValueError for what cannot be done with this model, or on this device."""
+    import torch
+
+    text_config, new = config.get_text_config(decoder=True), options.max_new_tokens
+    if getattr(job.picker, "k", 1) > text_config.vocab_size:
+        raise ValueError(f"--k {job.picker.k} is over the model's vocabulary of {text_config.vocab_size} tokens")
+    room = getattr(text_config, "max_position_embeddings", None) or 0
+    texts = [prompt.text for prompt in job.prompts]
+    for prompt, ids in zip(job.prompts, tokenizer(texts)["input_ids"], strict=True):
+        if not ids:
+            raise ValueError(f"prompt {prompt.id!r}: the tokenizer makes no tokens of it")
+        # an encoder-decoder has one window for the prompt, and one for the answer and the token before it
+        if 0 < room < (max(len(ids), new + 1) if config.is_encoder_decoder else len(ids) + new):
+            raise ValueError(
+                f"prompt {prompt.id!r} of {len(ids)} tokens, with --max-new-tokens {new}, "
+                f"outgrows the model's context window of {room}"
+            )
+    try:
+        torch.empty(0, device=None if options.device == "auto" else options.device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"--device {options.device}: {str(error).splitlines()[0]}") from error
+
+
+def load_model(source: str, config: Any, options: argparse.Namespace) -> Any:
+    """The weights."""
+    from . import models
+
+    return models.load_model(source, config, device=options.device, dtype=options.dtype)
+
+
+def save(job: Job, results: Results, model: Any, tokenizer: Any) -> None:
+    """Append what the results lack, with a progress bar where there is somebody to see it."""
+    from tqdm import tqdm
+
+    hidden = not sys.stderr.isatty()
+    with tqdm(total=len(job.prompts), initial=len(results.done), unit="prompt", disable=hidden) as bar:
+        for records in job.run(model, tokenizer, results.done):
+            bar.update(results.append(records))
+
+
+def show(job: Job, model: Any, tokenizer: Any) -> None:
+    """Print each prompt with what follows it: a single one as it is generated, several with a blank line after each."""
+    from transformers import TextStreamer
+
+    gap = "\n" if model.config.is_encoder_decoder else ""  # an answer is no continuation of the prompt's line
+    if len(job.prompts) > 1:
+        for record in chain.from_iterable(job.run(model, tokenizer)):
+            print(record["prompt"] + gap + record["continuation"] + "\n", flush=True)
+        return
+    if gap:  # and transformers streams no prompt with it
+        print(job.prompts[0].text, flush=True)
+    for _ in job.run(model, tokenizer, streamer=TextStreamer(tokenizer, skip_special_tokens=True)):
+        pass
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,16 +1,22 @@
 """The command: what it prints and writes, how it goes on after a kill, and what it refuses."""
 
+import io
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
+import torch
+from transformers import T5Config, T5ForConditionalGeneration
+from transformers.utils import logging as transformers_logging
 
 import decoding
 from decoding import ContrastiveSearch
 from decoding import __main__ as command
+from decoding.jobs import seed_of_batch
 
 from . import tiny
 
@@ -22,6 +28,15 @@ def folder(tmp_path_factory):
     tiny.llama().float().save_pretrained(folder)
     tiny.tokenizer().save_pretrained(folder)
     return str(folder)
+
+
+@pytest.fixture(autouse=True)
+def _loud_again():
+    """The command silences transformers for its own process; this one goes on with other tests."""
+    level = transformers_logging.get_verbosity()
+    yield
+    transformers_logging.set_verbosity(level)
+    transformers_logging.enable_progress_bar()
 
 
 @pytest.fixture
@@ -86,8 +101,6 @@ def test_options_reach_the_loop(run, folder):
 
 @pytest.mark.parametrize("text", ["Hello\n\nno\n", '{"prompt": "Hello"}\n{"prompt": "no", "id": 1}\n'])
 def test_reads_standard_input(run, text):
-    import io
-
     expected = run("Hello", "no", "--json")[1]
     assert run("--json", stdin=io.StringIO(text))[1] == expected
     assert run("-", "--json", stdin=io.StringIO(text))[1] == expected
@@ -230,8 +243,6 @@ def test_refuses_to_overwrite_its_input_or_a_strangers_file(run, prompts, tmp_pa
 
 
 def test_no_prompt_at_all(run, monkeypatch):
-    import io
-
     terminal = io.StringIO()
     terminal.isatty = lambda: True
     assert "no prompt" in run(stdin=terminal)[2][0]
@@ -246,10 +257,9 @@ def test_default_model_that_is_not_installed(run, monkeypatch, capsys):
 
 def start(*arguments):
     """The command in a process of its own."""
-    pipe = subprocess.PIPE
-    return subprocess.Popen(
-        [sys.executable, "-m", "decoding", *map(str, arguments)], stdout=pipe, stderr=pipe, text=True
-    )
+    pipe, calm = subprocess.PIPE, {**os.environ, "OMP_NUM_THREADS": "1"}
+    command_line = [sys.executable, "-m", "decoding", *map(str, arguments)]
+    return subprocess.Popen(command_line, stdout=pipe, stderr=pipe, text=True, env=calm)
 
 
 def wait_for(condition, seconds=90):
@@ -261,26 +271,25 @@ def wait_for(condition, seconds=90):
 
 @pytest.fixture
 def long_job(folder, tmp_path):
-    """Arguments of a run with some hundreds of batches, and the file it writes."""
+    """Arguments of a run with a hundred batches, and the file it writes."""
     prompts, output = tmp_path / "prompts.txt", tmp_path / "out.jsonl"
-    prompts.write_text("".join(f"{'abcdefghij'[i % 10]}{'klmnopqrst'[i // 10 % 10]}\n" for i in range(600)))
+    prompts.write_text("".join(f"{'abcdefghij'[i % 10]}{'klmnopqrst'[i // 10 % 10]}\n" for i in range(200)))
     arguments = ["--model", folder, "--input", prompts, "--method", "sample", "--batch-size", 2, "--max-new-tokens", 24]
     return arguments, output
 
 
 @pytest.mark.slow
-def test_killed_and_started_again_loses_and_repeats_nothing(long_job, tmp_path):
+def test_killed_and_started_again_loses_and_repeats_nothing(run, long_job, tmp_path):
     arguments, output = long_job
     process = start(*arguments, "--output", output)
     wait_for(lambda: output.exists() and output.read_bytes().count(b"\n") >= 20)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     there = output.read_bytes().count(b"\n")
-    assert 20 <= there < 600
-    again = start(*arguments, "--output", output)
-    assert f"({there} were there already)" in again.communicate()[1]
+    assert 20 <= there < 200
+    assert run(*arguments, "--output", output)[2] == [f"{200 - there} written to {output} ({there} were there already)"]
     whole = tmp_path / "whole.jsonl"
-    start(*arguments, "--output", whole).communicate()
+    run(*arguments, "--output", whole)
     assert output.read_bytes() == whole.read_bytes()
 
 
@@ -293,7 +302,7 @@ def test_ctrl_c_says_what_was_saved(long_job):
     _, err = process.communicate()
     assert process.returncode == 130
     saved = output.read_bytes().count(b"\n")
-    assert err.strip() == f"stopped; {saved} of 600 are in {output}; run it again to go on"
+    assert err.strip() == f"stopped; {saved} of 200 are in {output}; run it again to go on"
 
 
 @pytest.mark.slow
@@ -302,7 +311,8 @@ def test_a_closed_pipe_ends_it_quietly(long_job):
     process = start(*arguments, "--json")
     assert process.stdout.readline().startswith("{")
     process.stdout.close()
-    assert process.stderr.read() == ""
+    with process.stderr as err:
+        assert err.read() == ""
     assert process.wait() == 0
 
 
@@ -313,6 +323,162 @@ def test_real_model_streams_text_to_the_terminal():
     assert (process.returncode, err) == (0, "")
     assert out.startswith("The night was ")
     assert len(out.split()) > 8
+
+
+def test_a_padded_sampled_batch_is_that_of_generate(run, folder):
+    """The documented generator of each batch, the same inputs: the same tokens, up to the end of sequence."""
+    model, tokenizer = decoding.load(folder)
+    _, out, _ = run(*WORDS, "--json", "--method", "sample", "--batch-size", 4, "--seed", 9, "--max-new-tokens", 60)
+    rows = [json.loads(line) for line in out]
+    for number, start in enumerate((0, 4)):
+        inputs = tokenizer(WORDS[start : start + 4], return_tensors="pt", padding=True)
+        ids, generator = inputs["input_ids"], torch.Generator().manual_seed(seed_of_batch(9, number))
+        call = {"processors": [decoding.Sample()], "generator": generator, "max_new_tokens": 60}
+        output = decoding.generate(model, ids, attention_mask=inputs["attention_mask"], **call)[:, ids.shape[1] :]
+        for row, new in zip(rows[start : start + 4], output.tolist(), strict=True):
+            length = new.index(tiny.EOS) + 1 if tiny.EOS in new else 60
+            assert (row["tokens"], row["finished"]) == (length, tiny.EOS in new)
+            assert row["continuation"] == tokenizer.decode(new[:length], skip_special_tokens=True)
+    assert {row["finished"] for row in rows} == {True, False}  # or the lengths above were not put to the test
+
+
+def test_every_batch_of_every_seed_draws_its_own_numbers():
+    seeds = [seed_of_batch(seed, number) for seed in range(30) for number in range(30)]
+    assert len({torch.rand((), generator=torch.Generator().manual_seed(seed)).item() for seed in seeds}) == 900
+    assert seed_of_batch(0, 0) == 0x5513E3EABBA6D754  # a file that was begun must be gone on with by any version
+
+
+@pytest.fixture(scope="module")
+def answering(tmp_path_factory):
+    """A tiny encoder-decoder, whose decoder begins with the token that others end with."""
+    folder = tmp_path_factory.mktemp("t5")
+    config = T5Config(
+        vocab_size=61, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=2, pad_token_id=tiny.PAD,
+        eos_token_id=tiny.EOS, decoder_start_token_id=tiny.EOS,
+    )  # fmt: skip
+    tiny.seeded(T5ForConditionalGeneration(config)).float().save_pretrained(folder)
+    tiny.tokenizer().save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_continuation_of_an_encoder_decoder_is_its_whole_answer(run, answering):
+    model, tokenizer = decoding.load(answering)
+    inputs = {name: tokenizer("Hello", return_tensors="pt")[name] for name in ("input_ids", "attention_mask")}
+    new = decoding.generate(model, **inputs, processors=[ContrastiveSearch()], max_new_tokens=12)[0, 1:].tolist()
+    answer = tokenizer.decode(new, skip_special_tokens=True)
+    call = ("--model", answering, "--max-new-tokens", 12)
+    record = json.loads(run(*call, "Hello", "--json")[1][0])
+    assert (record["continuation"], record["tokens"]) == (answer, len(new))
+    assert len(new) > 3
+    assert run(*call, "Hello")[1] == ["Hello", answer]
+    assert run(*call, "Hello", "Hello")[1] == ["Hello", answer, ""] * 2
+
+
+def test_defaults_of_the_model_do_not_change_the_method(run, folder, tmp_path, capsys):
+    model, tokenizer = decoding.load(folder)
+    model.generation_config.update(do_sample=True, num_beams=3, num_return_sequences=2, top_k=4, penalty_alpha=0.6)
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    for method in ("greedy", "contrastive"):
+        call = ("Hello", "--method", method, "--max-new-tokens", 16)
+        capsys.readouterr()  # the progress bars of what is above
+        assert run(*call, "--model", tmp_path) == run(*call)
+
+
+def test_what_follows_two_dashes_is_a_prompt(run):
+    assert run("--json", "--", "-no")[1] == run("--json", "-", stdin=io.StringIO("-no\n"))[1]
+
+
+@pytest.mark.parametrize("tail", [b"dear diary", b'{"id": 0, "prompt": "a"}', b'{"prompt": "a', b"[", b"7"])
+def test_cuts_off_no_last_line_but_its_own(run, tmp_path, tail):
+    file = tmp_path / "out.jsonl"
+    file.write_bytes(tail)
+    assert run("a", "--output", file)[0] == 2
+    assert file.read_bytes() == tail
+
+
+@pytest.mark.parametrize(
+    "change", [("--k", "4"), ("--model", "."), ("--repetition-penalty", "2"), ("--dtype", "float64")]
+)
+def test_refuses_another_decoder_or_model_in_one_file(run, tmp_path, change):
+    file = tmp_path / "out.jsonl"
+    run("a", "--output", file)
+    before = file.read_bytes()
+    assert "was made with other settings" in run("a", "--output", file, *change)[2][0]
+    assert file.read_bytes() == before
+
+
+def test_refuses_a_file_with_a_line_twice_or_of_another_job(run, prompts, tmp_path):
+    file = tmp_path / "out.jsonl"
+    run("--input", prompts, "--output", file)
+    whole = file.read_bytes()
+    assert "line 1: no prompt has the id 'p0'" in run("a", "--output", file)[2][0]
+    file.write_bytes(whole + whole)
+    assert "line 8: no prompt has the id 'p0', or it comes twice" in run("--input", prompts, "--output", file)[2][0]
+    assert file.read_bytes() == whole + whole
+
+
+def test_a_complete_file_needs_no_weights(run, prompts, tmp_path, monkeypatch):
+    file = tmp_path / "out.jsonl"
+    run("--input", prompts, "--output", file)
+    monkeypatch.setattr(command, "load_model", lambda *_: pytest.fail("the weights were loaded"))
+    assert run("--input", prompts, "--output", file) == (0, [], [f"0 written to {file} (7 were there already)"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("a", "-"), "standard input, which does not go together with other prompts"),
+        (("a", "--device", "abacus"), "--device abacus: Expected one of cpu"),
+        (("a", "\u2603"), "prompt 1: the tokenizer makes no tokens of it"),
+        (("a", "\udcff"), "prompt 2: not valid UTF-8"),
+        (("a" * 65,), "prompt 0 of 65 tokens, with --max-new-tokens 64, outgrows the model's context window of 128"),
+        (("a", "--temperature", "1", "--method", "greedy"), "--temperature belongs to --method sample, not greedy"),
+        (("a", "--method", "sample", "--temperature", "inf"), "--temperature must be above 0, not inf"),
+        (("a", "--output", "/dev/null"), "is no plain file"),
+        (("a", "--te", "1"), "unrecognized arguments: --te"),
+        (("a", "--no\nsense"), "unrecognized arguments: --no sense"),
+    ],
+    ids=str,
+)
+def test_refuses_these_before_weights_too(run, monkeypatch, arguments, message):
+    monkeypatch.setattr(command, "load_model", lambda *_: pytest.fail("the weights were loaded"))
+    status, out, err = run(*arguments)
+    assert (status, out, len(err)) == (2, [], 1)
+    assert message in err[0]
+
+
+def test_a_prompt_may_fill_the_context_window(run):
+    assert json.loads(run("a" * 64, "--json")[1][0])["tokens"] == 64
+
+
+def test_bytes_that_are_no_text_are_found_in_their_line(run, prompts):
+    prompts.write_bytes(b'\xef\xbb\xbf{"prompt": "a"}\n{"prompt": "\xff"}\n')  # the first line has a byte order mark
+    assert f"{prompts}, line 2: not valid UTF-8" in run("--input", prompts)[2][0]
+
+
+def test_ctrl_c_before_anything_was_saved(run, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "load_model", interrupt)
+    assert run("a") == (130, [], ["stopped; nothing was saved"])
+
+
+def test_bad_options_are_refused_without_torch():
+    """The command's own files import the standard library alone, whatever the package around them imports."""
+    lines = [
+        "import sys, types",
+        "package = types.ModuleType('decoding')",
+        f"package.__path__ = {list(decoding.__path__)}",
+        "sys.modules['decoding'] = package",
+        "from decoding.__main__ import main",
+        "assert main(['a', '--alpha', '2']) == main(['--input', 'no-such-file']) == 2",
+        "assert not {'torch', 'transformers'} & set(sys.modules)",
+    ]
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True)
+    assert done.stderr.count("\n") == 2
 
 
 def test_help_has_examples(capsys):
