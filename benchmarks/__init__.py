@@ -1,0 +1,1 @@
+"""What the decoding methods cost and what they do to the text."""
