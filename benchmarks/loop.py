@@ -3,7 +3,8 @@
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ def peers(model: Any) -> dict[str, Callable[..., Any]]:
     }
 
 
-def measure(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+def measure(calls: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
     """Seconds of every call in every round; all calls take turns, so that a slow moment meets them alike."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():  # once to warm up
@@ -61,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
     inputs = {"input_ids": ids.repeat(arguments.batch, 1)}
     call = {**inputs, "attention_mask": torch.ones_like(inputs["input_ids"]), "do_sample": False}
     call |= {"max_new_tokens": arguments.new_tokens, "min_new_tokens": arguments.new_tokens}
-    calls = {name: lambda peer=peer: peer(**call) for name, peer in peers(model).items()}
+    calls = {name: partial(peer, **call) for name, peer in peers(model).items()}
     for line in report(measure(calls, arguments.rounds), arguments.batch * arguments.new_tokens):
         print(line)
 

@@ -60,17 +60,22 @@ def convert(gguf: Path, folder: Path) -> None:
     logging.getLogger(__name__).warning("preparing %s, this once: it takes some 20 seconds", NAME)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".converting-") as scratch:
         built = Path(scratch) / folder.name
-        place = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
-        model: Any = AutoModelForCausalLM.from_pretrained(**place, dtype=torch.float32)
-        # The weights are plain tensors by now; transformers declines to save a model that says it is quantized.
-        model.hf_quantizer, model.is_quantized = None, False
-        del model.config.quantization_config
-        model.save_pretrained(built)
-        AutoTokenizer.from_pretrained(**place).save_pretrained(built)
+        save_as_safetensors(gguf, built)
         digests = {file.name: digest(file) for file in built.iterdir()}
         (built / DIGESTS).write_text(json.dumps(digests, indent=1))
         shutil.rmtree(folder, ignore_errors=True)
         built.rename(folder)
+
+
+def save_as_safetensors(gguf: Path, folder: Path) -> None:
+    """Read a GGUF file by transformers, model and tokenizer, and save both as it would any other."""
+    place = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
+    model: Any = AutoModelForCausalLM.from_pretrained(**place, dtype=torch.float32)
+    # The weights are plain tensors by now; transformers declines to save a model that says it is quantized.
+    model.hf_quantizer, model.is_quantized = None, False
+    del model.config.quantization_config
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(**place).save_pretrained(folder)
 
 
 def is_whole(folder: Path) -> bool:
