@@ -16,6 +16,13 @@ class Step:
 
     parents: (R,) int64, the row of the previous step that each row continues (of the first step: of the prompts).
     tokens: (R,) int64. scores: (R,) float, what the picker maximised; for greedy and sampling, log p of the token.
+
+    Example:
+        >>> import decoding
+        >>> model, tokenizer = decoding.load()
+        >>> steps = decoding.Decoder().stream(model, **tokenizer("Once upon a", return_tensors="pt"), max_new_tokens=2)
+        >>> [tokenizer.decode(step.tokens) for step in steps]
+        [' time', ',']
     """
 
     parents: Tensor

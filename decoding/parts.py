@@ -21,6 +21,13 @@ class Guide(Part, ABC):
     """What should the next-token distribution be? Pure: its state is the contexts it declares, owned by the loop.
 
     Every `transformers.LogitsProcessor` is a guide too, and so is a plain function (tokens, logits) -> logits.
+
+    Example:
+        >>> class Cooler(Guide):
+        ...     def __call__(self, tokens, logits, *auxiliary):
+        ...         return logits / 0.5
+        >>> import decoding
+        >>> decoder = decoding.Decoder(Cooler(), decoding.Sample())
     """
 
     def contexts(self, main: Context) -> Sequence[Context]:
@@ -33,9 +40,19 @@ class Guide(Part, ABC):
 
 
 class Picker(Part, ABC):
-    """Which token does each row take?"""
+    """Which token does each row take?
 
-    keep_states = False  # whether it reads `Context.states`
+    keep_states: whether it reads `Context.states`, the hidden states of the whole text.
+
+    Example:
+        >>> class SecondBest(Picker):
+        ...     def __call__(self, hypotheses):
+        ...         hypotheses.append(hypotheses.logits().topk(2).indices[:, 1])
+        >>> import decoding
+        >>> decoder = decoding.Decoder(SecondBest())
+    """
+
+    keep_states = False
 
     @abstractmethod
     def __call__(self, hypotheses: Hypotheses) -> None:
@@ -43,9 +60,24 @@ class Picker(Part, ABC):
 
 
 class Reranker(Part, ABC):
-    """Which rows go on?"""
+    """Which rows go on?
 
-    width = 1  # rows a prompt, from the first token on
+    width: rows a prompt, from the first token on.
+
+    Example:
+        >>> import torch
+        >>> class Longest(Reranker):
+        ...     width = 4
+        ...     def __call__(self, hypotheses):
+        ...         return None
+        ...     def best(self, hypotheses):
+        ...         lengths = (hypotheses.continuation != hypotheses.pad).sum(1).view(-1, self.width)
+        ...         return lengths.argmax(1) + torch.arange(len(lengths)) * self.width
+        >>> import decoding
+        >>> decoder = decoding.Decoder(decoding.Sample(), Longest())
+    """
+
+    width = 1
 
     @abstractmethod
     def __call__(self, hypotheses: Hypotheses) -> Tensor | None:
