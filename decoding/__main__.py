@@ -15,7 +15,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
-from .jobs import Job, Prompt, Results, read_prompts, to_line
+from .jobs import Job, Prompt, read_prompts
+from .results import Results, to_line
 
 EXAMPLES = """\
 examples:

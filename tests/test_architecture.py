@@ -15,6 +15,7 @@ ORDER = [
     ["generation"],
     ["__init__"],
     ["jobs", "demo"],
+    ["results"],
     ["__main__"],
 ]
 

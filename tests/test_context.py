@@ -93,3 +93,25 @@ def test_states_must_be_asked_for():
     context(torch.zeros(1, 0, dtype=torch.long))
     with pytest.raises(RuntimeError, match="keep_states=True"):
         _ = context.states
+
+
+def test_closing_puts_everything_into_the_order_of_the_rows():
+    model = tiny.llama()
+    context = make(model, PROMPTS, output_hidden_states=True, return_dict_in_generate=True)
+    context(torch.zeros(3, 0, dtype=torch.long))
+    context.select(torch.tensor([2, 0]))
+    before = context.logits, context.outputs["hidden_states"][0]
+    cache = context.close(1)
+    assert cache.layers[0].keys.shape[0] == 2
+    torch.testing.assert_close(context.logits, before[0], rtol=0, atol=0)
+    torch.testing.assert_close(context.outputs["hidden_states"][0], before[1], rtol=0, atol=0)
+    assert torch.equal(context.prompt, tiny.batch(PROMPTS)["input_ids"][[2, 0]])
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.config.model_type)
+def test_half_precision_models_have_logits_and_states_in_float32(model):
+    half = type(model)(model.config).to(torch.bfloat16).eval()
+    context = make(half, PROMPTS)
+    context(torch.zeros(3, 0, dtype=torch.long))
+    assert context.logits.dtype == context.states.dtype == torch.float32
+    torch.testing.assert_close(context.states[:, -1].norm(dim=-1), torch.ones(3))
