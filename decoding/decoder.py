@@ -139,7 +139,10 @@ class Decoder:
                 hypotheses.select(rows)
             step = hypotheses.step()
             record.follow(step)
-            yield step
+            try:
+                yield step
+            except GeneratorExit:  # who asked for the steps has enough of them
+                break
         if context.borrowed:
             context.close(hypotheses.continuation.shape[1])
 

@@ -5,7 +5,13 @@ from functools import partial
 
 import pytest
 import torch
-from transformers import LogitsProcessorList, RepetitionPenaltyLogitsProcessor, TextIteratorStreamer, TextStreamer
+from transformers import (
+    DynamicCache,
+    LogitsProcessorList,
+    RepetitionPenaltyLogitsProcessor,
+    TextIteratorStreamer,
+    TextStreamer,
+)
 
 import decoding
 from decoding import ContrastiveSearch, Decoder, Greedy, Reranker, Sample
@@ -260,3 +266,16 @@ def test_guidance_with_a_cache_of_its_own_cannot_follow_a_reranker():
 def test_repr_names_the_parts():
     decoder = Decoder(RepetitionPenaltyLogitsProcessor(1.2), ContrastiveSearch(k=4))
     assert repr(decoder).endswith("ContrastiveSearch(k=4, alpha=0.6))")
+
+
+@pytest.mark.parametrize("part", [Greedy(), ContrastiveSearch(k=4)], ids=repr)
+def test_a_stream_that_is_left_early_leaves_a_callers_cache_in_order(part):
+    """What was generated so far can be gone on with over the same cache."""
+    model, prompt = tiny.llama(), torch.tensor([PROMPTS[0]])
+    cache = DynamicCache(config=model.config)
+    steps = Decoder(part).stream(model, prompt, past_key_values=cache, max_new_tokens=9)
+    text = torch.cat([prompt, *(next(steps).tokens[:, None] for _ in range(3))], dim=1)
+    steps.close()
+    assert cache.get_seq_length() == 5 + 3 - 1
+    more = {"max_new_tokens": 4, "do_sample": False}
+    assert torch.equal(model.generate(text, past_key_values=cache, **more), model.generate(text, **more))
