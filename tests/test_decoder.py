@@ -14,7 +14,8 @@ from transformers import (
 )
 
 import decoding
-from decoding import ContrastiveSearch, Decoder, Greedy, Reranker, Sample
+from decoding import ContrastiveSearch, Decoder, Greedy, Reranker, Sample, Step
+from decoding.streaming import stream_settled
 
 from . import oracles, tiny
 from .test_contrastive import PROMPTS, Mix
@@ -279,3 +280,19 @@ def test_a_stream_that_is_left_early_leaves_a_callers_cache_in_order(part):
     assert cache.get_seq_length() == 5 + 3 - 1
     more = {"max_new_tokens": 4, "do_sample": False}
     assert torch.equal(model.generate(text, past_key_values=cache, **more), model.generate(text, **more))
+
+
+def test_a_column_waits_for_the_prompt_that_settles_last():
+    """Two prompts of two rows each: the first agree at once, the second only when one of them is dropped."""
+    agree, differ, dropped = [7, 7, 8, 9], [5, 5, 6, 6], [1, 1, 2, 2]
+    steps = [
+        Step(torch.tensor([0, 0, 1, 1]), torch.tensor(agree), torch.zeros(4)),
+        Step(torch.tensor([0, 1, 2, 3]), torch.tensor(differ), torch.zeros(4)),
+        Step(torch.tensor([0, 1, 3, 3]), torch.tensor(dropped), torch.zeros(4)),
+    ]
+    streamer, seen = Recorder(), []
+    for n in (1, 2, 3):
+        streamer.columns.clear()
+        stream_settled(steps[:n], 2, streamer)
+        seen.append([column.tolist() for column in streamer.columns])
+    assert seen == [[], [], [[7, 9], [5, 6], [1, 2]]]
