@@ -72,7 +72,7 @@ class Hypotheses:
     def logits(self) -> Tensor:
         """(R, V) float32 next-token logits: the model's, then through every guide in order."""
         context = self.read()
-        logits = context.logits
+        logits = context.logits.clone()  # a guide may write into what it is given
         for guide, contexts in self.guides:
             logits = guide(self.tokens, logits, *(auxiliary(self.continuation) for auxiliary in contexts))
         self.seen = {"logits": context.logits, "scores": logits, **context.outputs}

@@ -296,3 +296,13 @@ def test_a_column_waits_for_the_prompt_that_settles_last():
         stream_settled(steps[:n], 2, streamer)
         seen.append([column.tolist() for column in streamer.columns])
     assert seen == [[], [], [[7, 9], [5, 6], [1, 2]]]
+
+
+def test_a_guide_that_writes_into_its_logits_does_not_change_the_models():
+    def no_sevens(tokens, logits):
+        logits[:, 7] = -torch.inf
+        return logits
+
+    asked = {"return_dict_in_generate": True, "output_logits": True, "max_new_tokens": 1}
+    out = decoding.generate(tiny.gpt2(), torch.tensor([PROMPTS[0]]), processors=[no_sevens], **asked)
+    torch.testing.assert_close(out.logits[0][0], oracles.read(tiny.gpt2(), PROMPTS[0])[0])
