@@ -3,23 +3,43 @@
 from .context import Context
 from .contrastive import ContrastiveSearch, degeneration_penalty
 from .decoder import Decoder
+from .experts import Adapter
 from .generation import generate
+from .guidance import Guidance
+from .guides import ContextAware, ContrastiveDecoding, DebiasSampling, DExperts, NegativePrompt, Steer
 from .hypotheses import Hypotheses, Step
 from .models import load
 from .parts import Guide, Picker, Reranker
+from .processor import GuideProcessor
+from .readings import Between, NoImage, NoisyImage, Prompt, Span, UnknownImage
 from .sampling import Greedy, Sample
 
 __all__ = [
+    "Adapter",
+    "Between",
     "Context",
+    "ContextAware",
+    "ContrastiveDecoding",
     "ContrastiveSearch",
+    "DExperts",
+    "DebiasSampling",
     "Decoder",
     "Greedy",
+    "Guidance",
     "Guide",
+    "GuideProcessor",
     "Hypotheses",
+    "NegativePrompt",
+    "NoImage",
+    "NoisyImage",
     "Picker",
+    "Prompt",
     "Reranker",
     "Sample",
+    "Span",
+    "Steer",
     "Step",
+    "UnknownImage",
     "degeneration_penalty",
     "generate",
     "load",

@@ -9,11 +9,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import Cache, GenerationConfig, PreTrainedModel, StaticCache
+from transformers import Cache, DynamicCache, GenerationConfig, PreTrainedModel, StaticCache
 from transformers.generation.utils import ALL_CACHE_NAMES
 from transformers.utils import ModelOutput
 
 from .states import States, is_identity
+
+# what transformers prepares for every call; anything else in a call's inputs is content, such as an image
+BOOKKEEPING = {
+    *ALL_CACHE_NAMES, "attention_mask", "position_ids", "use_cache", "logits_to_keep", "output_attentions",
+    "output_hidden_states", "encoder_outputs", "decoder_attention_mask", "synced_gpus",
+}  # fmt: skip
 
 
 class Context:
@@ -69,15 +75,50 @@ class Context:
             kwargs: further inputs of the model, such as `pixel_values`.
         """
 
-        def take(model, input_ids, logits_processor, stopping_criteria, generation_config, **prepared):
+        def take(_, input_ids, logits_processor, stopping_criteria, generation_config, **prepared):
             return cls(model, input_ids, generation_config, **prepared)
 
-        mask = torch.ones_like(prompt) if mask is None else mask
+        prompt = prompt.to(model.device)
+        mask = torch.ones_like(prompt) if mask is None else mask.to(model.device)
         config = GenerationConfig(max_new_tokens=1, num_beams=1, num_return_sequences=1, use_cache=True)
         return model.generate(prompt, attention_mask=mask, generation_config=config, custom_generate=take, **kwargs)
 
+    def again(self, model: Any = None, **content: Any) -> "Context":
+        """A fresh context on the same prompt, images included: of another model, or of this one.
+
+        content: what to change of it, such as `pixel_values`.
+
+        Raises:
+            ValueError: the prompt is an encoder's or comes as embeddings, and is not there to be read again.
+        """
+        if self.model.config.is_encoder_decoder or "inputs_embeds" in self._inputs:
+            raise ValueError(
+                "the prompt cannot be read a second time (it is an encoder's, or came as inputs_embeds): "
+                "use a guide that is given its other prompt, or a decoder-only model with input_ids"
+            )
+        return Context.of(self.model if model is None else model, self.prompt, self.mask, **(self.content | content))
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What the prompt holds beside its tokens, such as `pixel_values`; only before it is read."""
+        return {name: value for name, value in self._inputs.items() if name not in BOOKKEEPING and value is not None}
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether tokens and left padding are all there is to say of what is to be read, and how."""
+        if self.fed >= 0 or self.borrowed or self.keep_states or self._shown or self.content:
+            return False
+        caches = [self._inputs[name] for name in ALL_CACHE_NAMES if self._inputs.get(name) is not None]
+        if self.model.config.is_encoder_decoder or any(type(cache) is not DynamicCache for cache in caches):
+            return False
+        mask, position = self.mask, self._inputs.get("position_ids")
+        usual = (mask.cumsum(-1) - 1).clamp(min=0)
+        known = position is None or (position.shape == usual.shape and bool(((position == usual) | (mask == 0)).all()))
+        return bool(self._inputs.get("use_cache")) and mask.dim() == 2 and known
+
     def __call__(self, continuation: Tensor) -> Tensor:
         """(R, n) int64 tokens after the prompt -> (R, V) float32 logits of token n."""
+        continuation = continuation.to(self.prompt.device)
         if self.fed < 0:
             self._take(self.model._prefill(self.prompt, self.generation_config, self._inputs))
             self._inputs.pop("inputs_embeds", None)  # they were the prompt, and it is read
@@ -94,6 +135,7 @@ class Context:
             ValueError: this model's state cannot be forked or reordered.
         """
         self._refuse_unforkable()
+        rows = rows.to(self.prompt.device)
         self.prompt = self.prompt[rows]
         if self.fed < 0:
             self._inputs = self._gathered_inputs(rows)

@@ -52,7 +52,8 @@ class Hypotheses:
     ) -> None:
         self.tokens, self.guides, self.generator = tokens, guides, generator
         self.pad = None if pad is None else pad.to(tokens.device)
-        self.contexts = [context, *(auxiliary for _, contexts in guides for auxiliary in contexts)]
+        every = [context, *(auxiliary for _, contexts in guides for auxiliary in contexts)]
+        self.contexts = list(dict.fromkeys(every))  # guides may read the main one, or share one
         self.prompts, self.prompt_length = tokens.shape
         self.done = torch.zeros_like(tokens[:, 0] if self.prompt_length else tokens.sum(1), dtype=torch.bool)
         self.scores = torch.zeros(self.prompts, device=tokens.device)
@@ -70,11 +71,14 @@ class Hypotheses:
         return self.contexts[0]
 
     def logits(self) -> Tensor:
-        """(R, V) float32 next-token logits: the model's, then through every guide in order."""
+        """(R, V) float32 next-token logits: the model's, then through every guide in order.
+
+        A row where masks and constraints forbid every token is guided again, with masks relaxed (see `Guide.relaxed`).
+        """
         context = self.read()
-        logits = context.logits.clone()  # a guide may write into what it is given
-        for guide, contexts in self.guides:
-            logits = guide(self.tokens, logits, *(auxiliary(self.continuation) for auxiliary in contexts))
+        logits = self._guided(context.logits)
+        if (empty := (logits == -torch.inf).all(-1)).any():
+            logits = torch.where(empty[:, None], self._guided(context.logits, relaxed=True), logits)
         self.seen = {"logits": context.logits, "scores": logits, **context.outputs}
         return logits
 
@@ -107,6 +111,13 @@ class Hypotheses:
         step = Step(self.parents, self.tokens[:, -1], self.scores)
         self.parents = self._rows()
         return step
+
+    def _guided(self, logits: Tensor, relaxed: bool = False) -> Tensor:
+        logits = logits.clone()  # a guide may write into what it is given
+        for guide, contexts in self.guides:
+            guide = getattr(guide, "relaxed", guide) if relaxed else guide
+            logits = guide(self.tokens, logits, *(auxiliary(self.continuation) for auxiliary in contexts))
+        return logits
 
     def _rows(self) -> Tensor:
         return torch.arange(len(self.tokens), device=self.tokens.device)

@@ -31,12 +31,19 @@ class Guide(Part, ABC):
     """
 
     def contexts(self, main: Context) -> Sequence[Context]:
-        """The other contexts this guide reads, made once per call; their logits follow `logits` in the call below."""
+        """The contexts this guide reads, made once per call; their logits follow `logits` in the call below.
+
+        `main` may be among them: its logits are the model's own, whatever other guides have made of `logits`.
+        """
         return ()
 
     @abstractmethod
     def __call__(self, tokens: Tensor, logits: Tensor, *auxiliary: Tensor) -> Tensor:
         """(R, T) int64 tokens so far, (R, V) float32 logits, and the contexts' (R, V') logits -> (R, V) logits."""
+
+    def relaxed(self, tokens: Tensor, logits: Tensor, *auxiliary: Tensor) -> Tensor:
+        """The same without a mask: asked for where masks and the call's own constraints together leave no token."""
+        return self(tokens, logits, *auxiliary)
 
 
 class Picker(Part, ABC):
