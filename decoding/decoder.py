@@ -17,6 +17,7 @@ from transformers.generation.streamers import BaseStreamer
 
 from .context import Context
 from .hypotheses import Hypotheses, Step
+from .joint import join
 from .parts import Guide, Part, Picker, Reranker
 from .record import Record
 from .sampling import Greedy, Sample
@@ -172,6 +173,14 @@ class Decoder:
                 part.check(model, generation_config)
         context = Context(model, input_ids, generation_config, keep_states=picker.keep_states, **model_kwargs)
         guides = [(guide, guide.contexts(context) if isinstance(guide, Guide) else ()) for guide in self.guides]
+        if not (
+            picker.keep_states or generation_config.return_dict_in_generate
+        ):  # a look-ahead is the main prompt's alone
+            joined = join([context, *(auxiliary for _, contexts in guides for auxiliary in contexts)])
+            guides = [
+                (guide, [joined.get(auxiliary, auxiliary) for auxiliary in contexts]) for guide, contexts in guides
+            ]
+            context = joined.get(context, context)
         guides.append((logits_processor, ()))
         ends = any(hasattr(criterion, "eos_token_id") for criterion in stopping_criteria)
         pad = generation_config._pad_token_tensor if ends else None

@@ -17,9 +17,9 @@ class Guidance(Guide):
     """s = sum_i w_i log p_i over named distributions; where p_ref(v) < beta max p_ref, token v is masked.
 
     "main" is the model being decoded, as it is: before other guides, processors and temperature. The others are
-    contexts of this guide's own. log p is a float32 log-softmax over the vocabulary that all of them share, and a token that any
-    of them gives no probability at all is forbidden, so that no infinity enters the sum. The weights' sum is an inverse
-    temperature where the distributions agree.
+    contexts of this guide's own. log p is a float32 log-softmax over the vocabulary that all of them share, and a
+    token that any of them gives no probability at all is forbidden, so that no infinity enters the sum. The weights'
+    sum is an inverse temperature where the distributions agree.
 
     Several guides in one call add up: each adds its s - log p_main to what came before, so their order matters to
     nothing but rounding, and each has its mask. A mask compares with the best of the tokens that are still allowed, so

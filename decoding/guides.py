@@ -118,8 +118,9 @@ class ContextAware(Guidance):
 class NegativePrompt(Guidance):
     """log p_negative + gamma (log p - log p_negative): classifier-free guidance, Sanchez et al. 2023, eq. 7.
 
-    Stay on topic with Classifier-Free Guidance (arXiv 2306.17806). What `guidance_scale` and `negative_prompt_ids` of transformers ask for; that one goes wrong for left-padded
-    negative prompts on absolute positions, for beams, for several returned sequences, and in bfloat16.
+    Stay on topic with Classifier-Free Guidance (arXiv 2306.17806). What `guidance_scale` and `negative_prompt_ids` of
+    transformers ask for; that one goes wrong for left-padded negative prompts on absolute positions, for beams, for
+    several returned sequences, and in bfloat16.
 
     Args:
         prompt: the negative prompt, in any form of `Prompt`, or a reading; None: the last token of the prompt, as in

@@ -1,11 +1,23 @@
 """A results file that a stopped job goes on with: JSON lines, appended batch by batch."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from .jobs import Job
+from .jobs import Prompt
+
+
+class Task(Protocol):
+    """What is recorded: `prompts` to serve, and the `origin` that every record of them carries."""
+
+    @property
+    def prompts(self) -> Sequence[Prompt]:
+        """One for each record, with the id that it goes by."""
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """Everything that a record depends on."""
 
 
 class Results:
@@ -17,7 +29,7 @@ class Results:
         ValueError: the file holds anything that this job would not have written.
     """
 
-    def __init__(self, path: Path, job: Job) -> None:
+    def __init__(self, path: Path, job: Task) -> None:
         self.path, self.job = path, job
         self.done: set[int | str] = set()
         texts = {prompt.id: prompt.text for prompt in job.prompts}

@@ -58,3 +58,93 @@ def contrastive_search(
         if choice == eos:
             break
     return ids[len(prompt) :]
+
+
+# Guides. Each is a function (token ids so far, (V,) logits of the model itself) -> ((V,) scores, (V,) p, beta): the
+# paper's sum, before any mask; and the distribution and the bound that its mask goes by (0: there is none).
+
+
+def log_p(model, ids: list[int], **inputs) -> Tensor:
+    return read(model, ids, **inputs)[0].log_softmax(-1)
+
+
+def debias_sampling(model, prompt: list[int], without: list[list[int]], alpha: float, beta: float):
+    """Zhang et al. 2024: (1 + alpha) log p - alpha log p', log p' a mean over readings without evidence."""
+
+    def guide(ids, logits):
+        new = ids[len(prompt) :]
+        blind = torch.stack([log_p(model, other + new) for other in without]).mean(0)
+        return (1 + alpha) * logits.log_softmax(-1) - alpha * blind, logits.softmax(-1), beta
+
+    return guide
+
+
+def context_aware(model, prompt: list[int], question: list[int], alpha: float):
+    """Shi et al. 2023, eq. 3, in log p: (1 + alpha) log p(c, x, y) - alpha log p(x, y)."""
+
+    def guide(ids, logits):
+        blind = log_p(model, question + ids[len(prompt) :])
+        return (1 + alpha) * logits.log_softmax(-1) - alpha * blind, logits.softmax(-1), 0
+
+    return guide
+
+
+def classifier_free_guidance(model, prompt: list[int], negative: list[int], gamma: float):
+    """Sanchez et al. 2023, eq. 7: log p(w | negative) + gamma (log p(w | prompt) - log p(w | negative))."""
+
+    def guide(ids, logits):
+        other = log_p(model, negative + ids[len(prompt) :])
+        return other + gamma * (logits.log_softmax(-1) - other), logits.softmax(-1), 0
+
+    return guide
+
+
+def contrastive_decoding(amateur, prompt: list[int], lam: float, tau: float, alpha: float, last_token_only=False):
+    """Li et al. 2022, eq. 3 and 2: log p_expert - lam / tau log p_amateur, on p >= alpha max p.
+
+    A temperature of the amateur is a weight, but for a constant that only beams see.
+    """
+
+    def guide(ids, logits):
+        read_by_amateur = ids[len(prompt) - 1 :] if last_token_only else ids
+        return logits.log_softmax(-1) - lam / tau * log_p(amateur, read_by_amateur), logits.softmax(-1), alpha
+
+    return guide
+
+
+def dexperts(expert, antiexpert, alpha: float):
+    """Liu et al. 2021, eq. 1, in log p: log p + alpha (log p+ - log p-)."""
+
+    def guide(ids, logits):
+        difference = log_p(expert, ids) - log_p(antiexpert, ids)
+        return logits.log_softmax(-1) + alpha * difference, logits.softmax(-1), 0
+
+    return guide
+
+
+def steer(expert, base, prompt: list[int], negatives: list[int], gamma: float, eta: float, beta: float = 0):
+    """O'Neill et al. 2023: (1 + gamma) log p_e(x, y) - gamma log p_b(x, y) - eta log p_e(n, y)."""
+
+    def guide(ids, logits):
+        tuned = log_p(expert, ids)
+        scores = (1 + gamma) * tuned - gamma * log_p(base, ids)
+        return scores - eta * log_p(expert, negatives + ids[len(prompt) :]), tuned.exp(), beta
+
+    return guide
+
+
+def guided(*guides) -> Guide:
+    """What guides make of the model's logits together: each adds its scores less log p, then each masks."""
+
+    def apply(ids: list[int], logits: Tensor) -> Tensor:
+        parts = [guide(ids, logits) for guide in guides]
+        log_p = logits.log_softmax(-1)
+        scores = log_p + sum(part - log_p for part, _, _ in parts)
+        for _, p, beta in parts:
+            best = max(float(p[v]) for v in range(len(p)) if scores[v] > -torch.inf)
+            for v in range(len(p)):
+                if p[v] < beta * best:
+                    scores[v] = -torch.inf
+        return scores
+
+    return apply

@@ -1,0 +1,82 @@
+"""Several prompts of one model read in one forward, where that is cheaper than a forward for each."""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from .context import Context
+
+# Of the positions that a joint forward computes, as many may be padding; from the measurements of `benchmarks.guides`.
+WASTE = 0.25
+
+
+class Share(Context):
+    """One of the prompts of a joint context, to be used like a context of its own.
+
+    Args:
+        joint: the context of all rows, prompt after prompt: those of the first, then those of the second, ...
+        index: which of them this is, from 0. count: how many there are.
+    """
+
+    def __init__(self, joint: Context, index: int, count: int) -> None:
+        self.joint, self.index, self.count = joint, index, count
+        self.model, self.generation_config = joint.model, joint.generation_config
+        self.keep_states = self.borrowed = False
+
+    def __call__(self, continuation: Tensor) -> Tensor:
+        """(R, n) int64 tokens after the prompts -> (R, V) float32 logits of token n, of this prompt."""
+        self.joint(continuation.repeat(self.count, 1))
+        return self.logits
+
+    def select(self, rows: Tensor) -> None:
+        """Continue with `rows` (R',) int64; the first of the prompts speaks for all, each of which is told the same."""
+        if self.index == 0:
+            size = len(self.joint.prompt) // self.count
+            self.joint.select(torch.cat([rows + size * i for i in range(self.count)]))
+
+    @property
+    def logits(self) -> Tensor:
+        """(R, V) float32 next-token logits after everything fed."""
+        return self.joint.logits.chunk(self.count)[self.index]
+
+    @property
+    def outputs(self) -> dict:
+        """Nothing: contexts that show more than logits are not joined."""
+        return {}
+
+
+def join(contexts: Iterable[Context]) -> dict[Context, Context]:
+    """What to read in the place of each context: a `Share` where several prompts of one model are of similar length.
+
+    Only prompts that are tokens and left padding alone are joined (`Context.is_plain`), and only while at most a
+    quarter of the joint positions are padding.
+    """
+    joined: dict[Context, Context] = {}
+    for group in groups([context for context in dict.fromkeys(contexts) if context.is_plain]):
+        width = max(context.prompt.shape[1] for context in group)
+        prompt = torch.cat([pad(context.prompt, (width - context.prompt.shape[1], 0)) for context in group])
+        mask = torch.cat([pad(context.mask, (width - context.mask.shape[1], 0)) for context in group])
+        joint = Context.of(group[0].model, prompt, mask)
+        joined |= {context: Share(joint, i, len(group)) for i, context in enumerate(group)}
+    return joined
+
+
+def groups(contexts: Sequence[Context]) -> list[list[Context]]:
+    """Those that go together: of one model, at least two, and not too different in width."""
+    found: list[list[Context]] = []
+    for context in sorted(contexts, key=lambda context: -context.prompt.shape[1]):
+        for group in found:
+            if group[0].model is context.model and waste([*group, context]) <= WASTE:
+                group.append(context)
+                break
+        else:
+            found.append([context])
+    return [group for group in found if len(group) > 1]
+
+
+def waste(group: Sequence[Context]) -> float:
+    """The part of a joint forward's positions that is there only to make the prompts equally wide."""
+    widths = [context.prompt.shape[1] for context in group]
+    return 1 - sum(widths) / (len(widths) * max(widths))
