@@ -5,6 +5,7 @@ The only file that touches caches, masks and positions. The bookkeeping itself i
 serves is served here in the same way: encoder-decoders, state-space models, a caller's cache, chunked prefill.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -33,6 +34,8 @@ class Context:
         prompt: (R, T0) int64 token ids, left-padded; T0 is 0 where `inputs_embeds` carries the prompt.
         generation_config: as transformers prepared it; it says how the prompt is read (`prefill_chunk_size`).
         keep_states: keep the last layer's hidden states of everything fed, see `states`.
+        raw: what the caller gave beside the tokens, such as `pixel_values`, an entry a prompt: transformers hands over
+            images encoded by this model, and only with this another model can read them too. None: not known.
         model_kwargs: what transformers prepared for the model: `attention_mask`, `position_ids`, `past_key_values`,
             `use_cache`, `encoder_outputs`, `pixel_values` and the like.
 
@@ -48,8 +51,10 @@ class Context:
         generation_config: GenerationConfig,
         *,
         keep_states: bool = False,
+        raw: Mapping[str, Any] | None = None,
         **model_kwargs: Any,
     ) -> None:
+        self.raw = raw
         self.model: Any = model  # Any: transformers gives its models no type with `generate`
         self.prompt, self.generation_config = prompt, generation_config
         self.fed = -1  # continuation tokens fed so far; -1: the prompt is still to be read
@@ -76,31 +81,38 @@ class Context:
         """
 
         def take(_, input_ids, logits_processor, stopping_criteria, generation_config, **prepared):
-            return cls(model, input_ids, generation_config, **prepared)
+            return cls(model, input_ids, generation_config, raw=kwargs, **prepared)
 
         prompt = prompt.to(model.device)
         mask = torch.ones_like(prompt) if mask is None else mask.to(model.device)
         config = GenerationConfig(max_new_tokens=1, num_beams=1, num_return_sequences=1, use_cache=True)
         return model.generate(prompt, attention_mask=mask, generation_config=config, custom_generate=take, **kwargs)
 
-    def again(self, model: Any = None, **content: Any) -> "Context":
-        """A fresh context on the same prompt, images included: of another model, or of this one.
-
-        content: what to change of it, such as `pixel_values`.
+    def again(self, model: Any = None, **changes: Any) -> "Context":
+        """A fresh context on the same prompt: of another model, of this one, or with `changes` to its `raw` content.
 
         Raises:
-            ValueError: the prompt is an encoder's or comes as embeddings, and is not there to be read again.
+            ValueError: the prompt, or the images in it, are not there to be read again.
         """
         if self.model.config.is_encoder_decoder or "inputs_embeds" in self._inputs:
             raise ValueError(
                 "the prompt cannot be read a second time (it is an encoder's, or came as inputs_embeds): "
                 "use a guide that is given its other prompt, or a decoder-only model with input_ids"
             )
-        return Context.of(self.model if model is None else model, self.prompt, self.mask, **(self.content | content))
+        if model in (None, self.model) and not changes:
+            return Context.of(self.model, self.prompt, self.mask, **self.content)
+        if self.content and self.raw is None:
+            raise ValueError("the images of this prompt came encoded: call decoding.generate, which still has them")
+        copies = self.generation_config.num_return_sequences or 1 if self.content else 1
+        prompt, mask, content = self.prompt[::copies], self.mask[::copies], {**(self.raw or {}), **changes}
+        context = Context.of(self.model if model is None else model, prompt, mask, **content)
+        if copies > 1:
+            context.select(torch.arange(len(prompt)).repeat_interleave(copies))
+        return context
 
     @property
     def content(self) -> dict[str, Any]:
-        """What the prompt holds beside its tokens, such as `pixel_values`; only before it is read."""
+        """What the prompt holds beside its tokens, as this model takes it; only before it is read."""
         return {name: value for name, value in self._inputs.items() if name not in BOOKKEEPING and value is not None}
 
     @property
@@ -131,16 +143,16 @@ class Context:
     def select(self, rows: Tensor) -> None:
         """Continue with `rows` (R',) int64: repeats fork, omissions prune. The cache follows at the next forward.
 
+        A prompt that was not read yet is read first: once, however many rows it forks to.
+
         Raises:
             ValueError: this model's state cannot be forked or reordered.
         """
+        if self.fed < 0:
+            self(self.prompt[:, :0])  # each prompt is read once, and only then its copies
         self._refuse_unforkable()
         rows = rows.to(self.prompt.device)
         self.prompt = self.prompt[rows]
-        if self.fed < 0:
-            self._inputs = self._gathered_inputs(rows)
-            self._logits = self._logits[rows]
-            return
         self._rows = rows if self._rows is None else self._rows[rows]
         if self._states is not None:
             self._states.select(rows)
@@ -262,7 +274,7 @@ class Context:
             raise ValueError("prefill_chunk_size drops hidden states that this picker needs: leave it out")
 
     def _refuse_unforkable(self) -> None:
-        if self.fed < 0 or not self._inputs["use_cache"]:
+        if not self._inputs["use_cache"]:
             return  # without a cache everything is read anew from the tokens, so rows can be anything
         caches = [self._carry[name] for name in ALL_CACHE_NAMES if name in self._carry]
         if not caches or not all(isinstance(cache, Cache) for cache in caches):

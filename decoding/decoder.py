@@ -1,7 +1,7 @@
 """THE decoding loop."""
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,6 +78,7 @@ class Decoder:
         *,
         streamer: BaseStreamer | None = None,
         generator: torch.Generator | None = None,
+        raw: Mapping[str, Any] | None = None,
         **prepared: Any,
     ) -> Any:
         """What transformers calls.
@@ -86,6 +87,7 @@ class Decoder:
             streamer: gets each column of tokens once it is settled. `decoding.generate` hands it over; through
                 `model.generate` it is lost, so give that `functools.partial(decoder, streamer=streamer)` instead.
             generator: the randomness of `Sample`; `model.generate` takes it by this name. None: torch's global one.
+            raw: the call's images and the like, see `Context`; from `decoding.generate`.
             prepared: what transformers makes of the call: processors, stopping criteria, configuration, model inputs.
 
         Returns:
@@ -95,7 +97,7 @@ class Decoder:
         Raises:
             ValueError: options that this decoder cannot serve, before the first forward.
         """
-        hypotheses, record, steps = self._start(model, input_ids, generator=generator, **prepared)
+        hypotheses, record, steps = self._start(model, input_ids, generator=generator, raw=raw, **prepared)
         if streamer is None:
             for _ in steps:
                 pass

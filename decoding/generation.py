@@ -15,6 +15,8 @@ from .contrastive import ContrastiveSearch
 from .decoder import Decoder
 from .sampling import Sample
 
+TOKENS = {"input_ids", "attention_mask", "position_ids", "inputs_embeds", "decoder_input_ids", "decoder_attention_mask"}
+
 
 def generate(
     model: PreTrainedModel,
@@ -68,7 +70,8 @@ def generate(
         options.set("do_sample", True)
     stop_on_strings(options)
     kwargs = options.kwargs if generator is None else {**options.kwargs, "generator": generator}
-    call = partial(decoder, streamer=streamer)  # transformers does not hand the streamer to a callable
+    raw = {name: value for name, value in kwargs.items() if isinstance(value, Tensor) and name not in TOKENS}
+    call = partial(decoder, streamer=streamer, raw=raw)  # which transformers does not hand to a callable
     return options.model.generate(inputs, custom_generate=call, streamer=streamer, **kwargs)
 
 

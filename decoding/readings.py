@@ -183,9 +183,10 @@ class NoisyImage:
 
     def __call__(self, main: Context) -> Context:
         """The context with noisy images, for the rows of `main`."""
-        noised = {name: self.add_to(value) for name, value in main.content.items() if name.startswith("pixel_values")}
+        raw = main.raw or {}
+        noised = {name: self.add_to(value) for name, value in raw.items() if name.startswith("pixel_values")}
         if not noised:
-            raise ValueError("the prompt has no image to add noise to: pass pixel_values")
+            raise ValueError("no image to add noise to: call decoding.generate, or GuideProcessor, with pixel_values")
         return main.again(**noised)
 
     def add_to(self, pixels: Tensor) -> Tensor:

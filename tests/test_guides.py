@@ -515,7 +515,7 @@ def test_the_authors_own_settings_do_not_warn():
         (DebiasSampling(without=ASIDE[:2]), "2 second prompts do not fit 3 prompts"),
         (DebiasSampling(without=[[5] * 200]), "a second prompt of 200 tokens does not fit the model's 128"),
         (DebiasSampling(), "says of no token that it stands for an image"),
-        (DebiasSampling(without=decoding.NoisyImage()), "no image to add noise to"),
+        (DebiasSampling(without=decoding.NoisyImage()), "no image to add noise to: call decoding.generate"),
     ],
 )
 def test_refuses_before_the_first_forward(guide, message):

