@@ -1,6 +1,7 @@
 """Other models that a guide reads: loaded, switched on as adapters, and checked to speak the same tokens."""
 
 import hashlib
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -49,7 +50,9 @@ class Adapter:
                 f"the model has another adapter, {strangers[0]!r}: merge it, or give the expert as a model"
             )
         if self.name not in loaded:
-            model.load_adapter(str(folder), adapter_name=self.name)
+            with warnings.catch_warnings():  # of a second adapter, which is meant
+                warnings.filterwarnings("ignore", "Already found a `peft_config`", UserWarning)
+                model.load_adapter(str(folder), adapter_name=self.name)
             model.eval()
         self.layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
         model.disable_adapters()
