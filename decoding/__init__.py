@@ -1,5 +1,6 @@
 """Decoding methods as parts that compose over any HuggingFace causal LM."""
 
+from .calibration import PostHocDebias, content_free_prior, score_choices
 from .context import Context
 from .contrastive import ContrastiveSearch, degeneration_penalty
 from .decoder import Decoder
@@ -33,6 +34,7 @@ __all__ = [
     "NoImage",
     "NoisyImage",
     "Picker",
+    "PostHocDebias",
     "Prompt",
     "Reranker",
     "Sample",
@@ -40,7 +42,9 @@ __all__ = [
     "Steer",
     "Step",
     "UnknownImage",
+    "content_free_prior",
     "degeneration_penalty",
     "generate",
     "load",
+    "score_choices",
 ]

@@ -15,13 +15,14 @@ README = (ROOT / "README.md").read_text()
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # the pipeline's own
-def test_code_of_the_readme_runs(monkeypatch, default_model):
+@pytest.mark.parametrize(("page", "number"), [("README.md", 5), ("docs/guides.md", 4)])
+def test_code_of_the_documentation_runs(monkeypatch, default_model, page, number):
     monkeypatch.setattr(decoding, "load", lambda: default_model)
     names: dict = {}
-    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) >= 5
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    assert len(blocks) >= number
     for block in blocks:
-        exec(compile(block, "README.md", "exec"), names)
+        exec(compile(block, page, "exec"), names)
 
 
 @pytest.mark.slow

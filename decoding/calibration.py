@@ -1,0 +1,305 @@
+"""Multiple choice: how probable each choice is after a prompt, and without what the model expects before it looks.
+
+Calibration takes the model's answer to a question that says nothing, such as one without its image, out of its answer
+to the real one: Zhao et al. 2021, Calibrate Before Use (arXiv 2102.09690), and as Post-Hoc debias, Zhang et al. 2024,
+Debiasing Large Visual Language Models (arXiv 2403.05262).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import PreTrainedModel, ProcessorMixin
+
+from .context import Context
+
+Choices = Sequence[str | tuple[str, ...]]
+
+
+@torch.no_grad()
+def score_choices(
+    model: PreTrainedModel,
+    tokenizer: Any,
+    prompts: Sequence[str],
+    choices: Choices | Sequence[Choices],
+    *,
+    length: str = "sum",
+    batch_size: int = 8,
+    **inputs: Any,
+) -> Tensor:
+    """The log-probability of each choice after each prompt, normalised over the choices.
+
+    That of a text y is Σ_t log p(y_t | x, y_<t): of the whole vocabulary, float32, no warpers, no forced tokens, no end
+    of text. A prompt is read once, whatever its choices. Choices of one token need no forward after it, longer ones one
+    for each further token of the longest, of a row for each variant that is this long, `batch_size` prompts together.
+
+    Args:
+        model: any model that `model.generate` serves; an encoder-decoder continues with its decoder.
+        tokenizer: its tokenizer, or its processor, called with `text=` and `inputs`; padding is on the side it must be.
+        prompts: P texts.
+        choices: C choices for all prompts, or a list of P lists of C. A choice is a text exactly as it goes on after
+            the prompt, with its leading space, tokenised on its own; or a tuple of variants, such as (" yes", " Yes"),
+            whose probabilities are summed. Variants of the same tokens count once; none should begin another.
+        length: "sum", or "mean", the sum over the number of tokens: a variant's probability is then the geometric mean
+            of its tokens', and these are what is summed.
+        batch_size: prompts in a forward.
+        inputs: for the tokenizer or processor. A list has an entry a prompt, as `images` has an image or a list of
+            them; anything else is an option for all, such as `add_special_tokens=False` after a chat template.
+
+    Returns:
+        (P, C) float64 on the CPU; `.exp()` is the distribution over the choices.
+
+    Raises:
+        ValueError: no prompts or choices, not C for every prompt, a prompt or choice of no tokens, a list in `inputs`
+            without an entry a prompt, another `length`, `batch_size` below 1; all before any forward. After the first
+            one, where choices have several tokens: the model's state cannot be forked.
+
+    Example:
+        >>> import decoding
+        >>> model, tokenizer = decoding.load()
+        >>> prompts = ["The capital of France is", "The capital of Italy is"]
+        >>> score_choices(model, tokenizer, prompts, [" Rome", " Paris", " London"]).argmax(1)
+        tensor([1, 0])
+    """
+    labels = tokens_of_choices(tokenizer, prompts, choices, length=length, batch_size=batch_size, **inputs)
+    scores = []
+    for start in range(0, len(prompts), batch_size):
+        batch = slice(start, start + batch_size)
+        content = {name: entry[batch] if isinstance(entry, list) else entry for name, entry in inputs.items()}
+        context = read(model, tokenizer, list(prompts[batch]), content)
+        texts = [text for row in labels[batch] for text in chain(*row)]
+        rows = [i for i, row in enumerate(labels[batch]) for _ in chain(*row)]
+        log_p = score_texts(context, texts, rows)
+        if length == "mean":
+            log_p /= torch.tensor([len(text) for text in texts])
+        scores += [variants.logsumexp(0) for variants in log_p.split([len(choice) for choice in chain(*labels[batch])])]
+    return torch.stack(scores).view(len(prompts), -1).log_softmax(-1)
+
+
+@dataclass(frozen=True)
+class PostHocDebias:
+    """Post-Hoc debias: the affine calibration W p + b of label distributions, Zhao et al. 2021, eq. 1.
+
+    p_cf is the prior, what the model answers where there is nothing to answer from.
+
+    "diagonal": W = diag(1 / (p_cf + floor)), b = 0, over its sum: q ∝ p / (p_cf + floor). From the sums of
+    `score_choices`, with the domain's premise for the content-free text and floor 0, the order of the choices is that
+    of DC-PMI (Holtzman et al. 2021, arXiv 2104.08315).
+    "identity": W = I, b = -p_cf, and its softmax, as in Zhao et al.: q = softmax(p - p_cf). LLaVA-Align's code divides
+    p - p_cf by its sum instead, which is always 0, up to a rounding error that can turn the order around.
+
+    Args:
+        weight: "diagonal" or "identity".
+        floor: at least 0; added to the prior. LLaVA-Align's is 1e-4. For "diagonal" only.
+
+    Raises:
+        ValueError: another weight, a floor out of range or beside "identity".
+
+    Example:
+        >>> p, prior = torch.tensor([[0.75, 0.25], [0.875, 0.125]]), torch.tensor([0.875, 0.125])
+        >>> PostHocDebias()(p, prior)
+        tensor([[0.3000, 0.7000],
+                [0.5000, 0.5000]], dtype=torch.float64)
+    """
+
+    weight: str = "diagonal"
+    floor: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.weight not in ("diagonal", "identity"):
+            raise ValueError(f'weight must be "diagonal" or "identity", not {self.weight!r}')
+        if not 0 <= self.floor < math.inf:
+            raise ValueError(f"floor must be finite and at least 0, not {self.floor!r}")
+        if self.floor and self.weight == "identity":
+            raise ValueError('floor is for weight="diagonal" only: leave it out')
+
+    def __call__(self, p: Tensor, prior: Tensor) -> Tensor:
+        """The calibrated distributions.
+
+        Args:
+            p: (P, C) distributions over C labels, of any float type. prior: (C,), or (P, C), one a row; of several
+                content-free inputs, see `content_free_prior`.
+
+        Returns:
+            (P, C) float64 on the CPU, rows that sum to 1.
+
+        Raises:
+            ValueError: other shapes; entries below 0 or rows that do not sum to 1 within 1e-3; a prior of 0, without a
+                floor.
+        """
+        p, prior = as_distributions(p, "p"), as_distributions(prior, "the prior")
+        if p.dim() != 2 or prior.shape not in (p.shape, p.shape[1:]):
+            raise ValueError(
+                f"p must be (P, C) and the prior (C,) or (P, C), not {tuple(p.shape)} and {tuple(prior.shape)}"
+            )
+        if self.weight == "identity":
+            return (p - prior).softmax(-1)
+        floored = prior + self.floor
+        if (floored == 0).any():
+            raise ValueError("the prior of a label is 0, and nothing can be divided by it: pass a floor, such as 1e-4")
+        return (p.log() - floored.log()).softmax(-1)  # p / floored over its sum, where that would overflow too
+
+    def choose(
+        self,
+        model: PreTrainedModel,
+        tokenizer: Any,
+        prompts: Sequence[str],
+        choices: Choices | Sequence[Choices],
+        content_free: Sequence[str] | Sequence[Sequence[str]],
+        **options: Any,
+    ) -> Tensor:
+        """Calibrated distributions over the choices of multiple-choice questions, from the model itself.
+
+        Args:
+            model, tokenizer, prompts, choices: see `score_choices`.
+            content_free: M texts for all prompts, such as the question's template around "N/A", "" and "[MASK]"; or a
+                list of P lists, each prompt's own (LLaVA-Align's "individual"). The prior is the mean of theirs. They
+                are texts alone: `images` are the prompts', so leave out their places ("none"). For other images
+                (noise), call `score_choices` and `content_free_prior` yourself.
+            options: `length`, `batch_size` and the inputs of `score_choices`; lists are the prompts' alone.
+
+        Returns:
+            (P, C) float64 on the CPU; `.argmax(1)` are the answers.
+
+        Raises:
+            ValueError: no content-free texts, or not a list of them for every prompt; as `score_choices`, all before
+                any forward; as `__call__`.
+
+        Example:
+            >>> import decoding
+            >>> model, tokenizer = decoding.load()
+            >>> seen = ["The cast is great.", "What a treat.", "I smiled all through.", "Wonderful."]
+            >>> template = "".join(f"Review: {review}\\nMood: good\\n\\n" for review in seen) + "Review: {}\\nMood:"
+            >>> asked = [template.format(review) for review in ("A waste of time.", "A joy to watch.")]
+            >>> score_choices(model, tokenizer, asked, [" good", " bad"]).argmax(1)
+            tensor([0, 0])
+            >>> free = [template.format(nothing) for nothing in ("N/A", "", "[MASK]")]
+            >>> PostHocDebias().choose(model, tokenizer, asked, [" good", " bad"], free).argmax(1)
+            tensor([1, 0])
+        """
+        tokens_of_choices(tokenizer, prompts, choices, **options)  # refuses before the content-free texts are read
+        free = each_prompts(content_free, len(prompts))
+        if not all(free) or len(free) != len(prompts) or isinstance(content_free, str):
+            raise ValueError("content_free must be a list of at least one text, or such a list for every prompt")
+        place: dict[Any, int] = {}  # each different text is read once
+        rows = [
+            [place.setdefault((text, tuple(labels)), len(place)) for text in texts]
+            for texts, labels in zip(free, each_prompts(choices, len(prompts)), strict=True)
+        ]
+        texts, labels = [text for text, _ in place], [list(labels) for _, labels in place]
+        shared = {name: option for name, option in options.items() if not isinstance(option, list)}
+        p_cf = score_choices(model, tokenizer, texts, labels, **shared).exp()
+        prior = torch.stack([content_free_prior(p_cf[own]) for own in rows])
+        return self(score_choices(model, tokenizer, prompts, choices, **options).exp(), prior)
+
+
+def content_free_prior(distributions: Tensor) -> Tensor:
+    """The prior p_cf from M content-free inputs: the arithmetic mean of their distributions, renormalised.
+
+    So Zhao et al. 2021, sec. 5, and LLaVA-Align's "none_unk". (Its VDD "both" averages logits, which is another thing.)
+
+    Args:
+        distributions: (M, C) or (M, P, C), over C labels.
+
+    Returns:
+        (C,) or (P, C) float64 on the CPU.
+
+    Raises:
+        ValueError: entries below 0, rows that do not sum to 1 within 1e-3, no rows.
+
+    Example:
+        >>> content_free_prior(torch.tensor([[0.75, 0.25], [0.25, 0.75], [0.875, 0.125]]))
+        tensor([0.6250, 0.3750], dtype=torch.float64)
+    """
+    distributions = as_distributions(distributions, "the prior")
+    if distributions.dim() < 2 or not len(distributions):
+        raise ValueError(f"distributions must be (M, C) or (M, P, C), M at least 1, not {tuple(distributions.shape)}")
+    mean = distributions.mean(0)
+    return mean / mean.sum(-1, keepdim=True)
+
+
+def as_distributions(p: Tensor, name: str) -> Tensor:
+    """`p` in float64 on the CPU; refused where its rows are no distributions."""
+    p = torch.as_tensor(p, dtype=torch.float64, device="cpu")
+    if not ((p >= 0).all() and ((p.sum(-1) - 1).abs() <= 1e-3).all()):
+        raise ValueError(f"{name} must hold distributions: entries of at least 0 that sum to 1, within 1e-3")
+    return p
+
+
+def each_prompts(entries: Any, prompts: int) -> list[Any]:
+    """A list of lists, one a prompt, as it is; else the same entries for every prompt."""
+    return list(entries) if entries and all(isinstance(entry, list) for entry in entries) else [entries] * prompts
+
+
+def tokens_of_choices(
+    tokenizer: Any, prompts: Sequence[str], choices: Any, *, length: str = "sum", batch_size: int = 1, **inputs: Any
+) -> list[list[list[tuple[int, ...]]]]:
+    """The tokens of each variant of each choice of each prompt; ValueError for what `score_choices` refuses."""
+    if length not in ("sum", "mean"):
+        raise ValueError(f'length must be "sum" or "mean", not {length!r}')
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
+    if not prompts or isinstance(prompts, str) or not all(isinstance(prompt, str) for prompt in prompts):
+        raise ValueError("prompts must be a list of at least one text")
+    for name, entry in inputs.items():
+        if isinstance(entry, list) and len(entry) != len(prompts):
+            raise ValueError(f"{name} has {len(entry)} entries for {len(prompts)} prompts: give one each")
+    rows = each_prompts(choices, len(prompts))
+    if isinstance(choices, str) or len(rows) != len(prompts) or not rows[0] or len({len(row) for row in rows}) > 1:
+        raise ValueError("choices must be a list of at least one, or such a list for every prompt, all of one length")
+    for choice in chain(*rows):
+        texts = choice if isinstance(choice, tuple) else (choice,)
+        if not texts or not all(isinstance(text, str) for text in texts):
+            raise ValueError(f"a choice must be a text or a tuple of texts, not {choice!r}")
+    words: Any = tokenizer.tokenizer if isinstance(tokenizer, ProcessorMixin) else tokenizer
+    special = inputs.get("add_special_tokens", True)
+    for prompt, ids in zip(prompts, words(list(prompts), add_special_tokens=special)["input_ids"], strict=True):
+        if not ids:
+            raise ValueError(f"the prompt {prompt!r} has no tokens: give it one, such as the beginning of sequence")
+
+    @cache
+    def tokens(text: str) -> tuple[int, ...]:
+        if not (ids := words(text, add_special_tokens=False)["input_ids"]):
+            raise ValueError(f"the choice {text!r} has no tokens")
+        return tuple(ids)
+
+    variants = [[choice if isinstance(choice, tuple) else (choice,) for choice in row] for row in rows]
+    return [[list(dict.fromkeys(map(tokens, choice))) for choice in row] for row in variants]
+
+
+def read(model: PreTrainedModel, tokenizer: Any, prompts: list[str], inputs: dict[str, Any]) -> Context:
+    """The context of a batch of prompts, with what a processor makes of `inputs`."""
+    side = "right" if model.config.is_encoder_decoder else "left"
+    encoded = tokenizer(text=prompts, return_tensors="pt", padding=True, padding_side=side, **inputs)
+    ids, mask, content = encoded["input_ids"], encoded["attention_mask"], {}
+    if isinstance(tokenizer, ProcessorMixin):  # a tokenizer's further outputs, token_type_ids, are not for generating
+        content = {name: value for name, value in encoded.items() if name not in ("input_ids", "attention_mask")}
+    for name, value in content.items():
+        if isinstance(value, Tensor):
+            content[name] = value.to(model.device, model.dtype if value.is_floating_point() else value.dtype)
+    return Context.of(model, ids, mask, **content)
+
+
+def score_texts(context: Context, texts: list[tuple[int, ...]], rows: list[int]) -> Tensor:
+    """(N,) float64 log p of N texts, each after the prompt in its row of `context`, which is used up."""
+    lengths = torch.tensor([len(text) for text in texts])
+    tokens = pad_sequence([torch.tensor(text) for text in texts], batch_first=True)
+    scores = torch.zeros(len(texts), dtype=torch.float64)
+    fed = tokens.new_empty(len(context.prompt), 0)
+    going, row = torch.arange(len(texts)), torch.tensor(rows)  # the texts that go on, and where the context has them
+    for i in range(tokens.shape[1]):
+        log_p = context(fed).log_softmax(-1)
+        here, token = row.to(log_p.device), tokens[going, i].to(log_p.device)
+        scores[going] += log_p[here, token].cpu().double()
+        longer = lengths[going] > i + 1
+        going, row = going[longer], row[longer]
+        if len(going):
+            context.select(row)
+            fed, row = tokens[going, : i + 1], torch.arange(len(going))
+    return scores
