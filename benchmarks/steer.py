@@ -68,8 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.real is None and not (expert / finetune.REPORT).exists():
         options.real = options.output / "passages.jsonl"
         options.real.write_text("".join(json.dumps({"text": text}) + "\n" for text in passages()))
-    train(options, options.real, expert, held_out=0.5)
-    train(options, expert / "held_out.jsonl", judge, held_out=0.1)
+    train(options, options.real, expert, held_out=0.5, epochs=options.epochs)
+    train(options, expert / "held_out.jsonl", judge, held_out=0.1, epochs=options.judge_epochs)
     systems = dict.fromkeys(SYSTEMS, options.number)
     for system in cells():
         systems.setdefault(system, options.grid_number)
@@ -97,6 +97,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", help="the base: a hub id or a folder (default: the embedded one)")
     parser.add_argument("--prompt", default=PROMPT, help="what every example follows")
     parser.add_argument("--epochs", type=int, default=3, help="of fine-tuning (default: 3)")
+    parser.add_argument("--judge-epochs", type=int, default=1, help="of the judge's (default: 1)")
     parser.add_argument("--number", type=int, default=256, help="texts a system (default: 256)")
     parser.add_argument("--grid-number", type=int, default=64, help="texts a cell of the grid (default: 64)")
     parser.add_argument("--max-new-tokens", type=int, default=80, help="default: 80")
@@ -119,13 +120,13 @@ def cells() -> list[System]:
     return found
 
 
-def train(options: argparse.Namespace, file: Path, output: Path, held_out: float) -> None:
+def train(options: argparse.Namespace, file: Path, output: Path, held_out: float, epochs: int) -> None:
     """Fine-tune by the command, unless it was done."""
     if (output / finetune.REPORT).exists():
         return
     status = finetune.main([
         str(file), "--output", str(output), "--held-out", str(held_out), "--prompt", options.prompt,
-        "--epochs", str(options.epochs), "--seed", str(options.seed),
+        "--epochs", str(epochs), "--seed", str(options.seed),
         *(["--model", options.model] if options.model else []),
     ])  # fmt: skip
     if status:

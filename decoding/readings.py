@@ -24,8 +24,9 @@ class Prompt:
     """A second prompt.
 
     Args:
-        prompt: (P, T) int64 token ids, as a tensor or as lists of any lengths; or texts, with the tokenizer; or what a
-            tokenizer returns. One prompt serves all rows; P prompts serve `num_return_sequences` rows each.
+        prompt: (P, T) int64 token ids, as a tensor, a pair of tensors (ids, mask), or lists of any lengths; or texts,
+            with the tokenizer; or what a tokenizer returns. One prompt serves all rows; P prompts serve
+            `num_return_sequences` rows each.
         mask: (P, T) 0 for padding, on either side; None: nothing is padded.
         tokenizer: for texts.
         model: who reads it; None: the model being decoded.
@@ -59,6 +60,8 @@ class Prompt:
             prompt = self.tokenizer([prompt] if isinstance(prompt, str) else list(prompt))["input_ids"]
         elif isinstance(prompt, Mapping):
             prompt, mask = prompt["input_ids"], prompt.get("attention_mask")
+        elif isinstance(prompt, tuple) and all(isinstance(part, Tensor) and part.dim() == 2 for part in prompt):
+            prompt, mask = prompt
         rows = [row.tolist() if isinstance(row, Tensor) else row for row in prompt]
         rows = [rows] if rows and isinstance(rows[0], int) else rows
         if mask is None:

@@ -84,6 +84,15 @@ def test_loaded_once_and_again_when_it_was_trained_again(tmp_path):
     assert len(base.peft_config) == 2
 
 
+def test_a_peft_model_as_it_is(adapter):
+    from peft import PeftModel
+
+    folder, merged = adapter
+    tuned = PeftModel.from_pretrained(tiny.llama(), folder).eval()
+    ours = run(tiny.llama(), Steer(tuned, gamma=0.4, eta=0.3, negatives=NEGATIVES))
+    assert torch.equal(ours, run(tiny.llama(), Steer(merged, gamma=0.4, eta=0.3, negatives=NEGATIVES)))
+
+
 def test_two_adapters_of_one_base(tmp_path):
     expert, anti = (save_adapter(tmp_path / name, seed) for name, seed in (("e", 1), ("a", 2)))
     base = tiny.llama()

@@ -43,6 +43,7 @@ TEXTS = ["It rains. What falls?", "The sun shines today. What is up?"]
         (torch.tensor([[4, 5, 6], [7, 0, 0]]), torch.tensor([[1, 1, 1], [1, 0, 0]])),
         ({"input_ids": [[4, 5, 6], [7, 0, 0]], "attention_mask": [[1, 1, 1], [1, 0, 0]]}, None),
         ([torch.tensor([4, 5, 6]), torch.tensor([7])], None),
+        ((torch.tensor([[4, 5, 6], [0, 0, 7]]), torch.tensor([[1, 1, 1], [0, 0, 1]])), None),
     ],
 )
 def test_forms_of_a_second_prompt(prompt, mask):
