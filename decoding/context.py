@@ -21,6 +21,7 @@ BOOKKEEPING = {
     *ALL_CACHE_NAMES, "attention_mask", "position_ids", "use_cache", "logits_to_keep", "output_attentions",
     "output_hidden_states", "encoder_outputs", "decoder_attention_mask", "synced_gpus",
 }  # fmt: skip
+TEXT = BOOKKEEPING | {"input_ids", "inputs_embeds", "decoder_input_ids"}  # what says which tokens there are
 
 
 class Context:

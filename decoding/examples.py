@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import zlib
 from pathlib import Path
 
 
@@ -16,8 +17,8 @@ def read_examples(path: Path, field: str = "text") -> list[str]:
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         lines = data.decode("utf-8-sig").split("\n")
-    except gzip.BadGzipFile as error:
-        raise ValueError(f"{path}: not a gzip file") from error
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ValueError(f"{path}: not a whole gzip file") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not valid UTF-8 at byte {error.start}") from error
     numbered = [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]

@@ -22,7 +22,7 @@ class Adapter:
 
     Args:
         model: the base; the adapter's layers are put into it.
-        folder: an adapter as peft saves it, or its hub id.
+        folder: an adapter as peft saves it.
 
     Raises:
         ImportError: peft is not installed.

@@ -216,12 +216,11 @@ def require_peft() -> None:
 
 def make_arguments(model: Any, settings: Settings, scratch: str) -> transformers.TrainingArguments:
     """The settings in the trainer's words; it saves, prints and reports nothing."""
-    on_cpu = model.device.type == "cpu"
     return transformers.TrainingArguments(
         scratch, num_train_epochs=settings.epochs, learning_rate=settings.rate, seed=settings.seed,
         per_device_train_batch_size=settings.batch_size, per_device_eval_batch_size=settings.batch_size,
         train_sampling_strategy="group_by_length",  # less padding
-        use_cpu=on_cpu, dataloader_pin_memory=not on_cpu,
+        use_cpu=model.device.type == "cpu",  # it stays where it is
         disable_tqdm=True, logging_strategy="no", save_strategy="no", report_to="none",
     )  # fmt: skip
 

@@ -11,11 +11,10 @@ from transformers import PreTrainedModel
 from transformers.generation import StoppingCriteriaList, StopStringCriteria
 from transformers.generation.streamers import BaseStreamer
 
+from .context import TEXT
 from .contrastive import ContrastiveSearch
 from .decoder import Decoder
 from .sampling import Sample
-
-TOKENS = {"input_ids", "attention_mask", "position_ids", "inputs_embeds", "decoder_input_ids", "decoder_attention_mask"}
 
 
 def generate(
@@ -70,7 +69,7 @@ def generate(
         options.set("do_sample", True)
     stop_on_strings(options)
     kwargs = options.kwargs if generator is None else {**options.kwargs, "generator": generator}
-    raw = {name: value for name, value in kwargs.items() if isinstance(value, Tensor) and name not in TOKENS}
+    raw = {name: value for name, value in kwargs.items() if isinstance(value, Tensor) and name not in TEXT}
     call = partial(decoder, streamer=streamer, raw=raw)  # which transformers does not hand to a callable
     return options.model.generate(inputs, custom_generate=call, streamer=streamer, **kwargs)
 

@@ -14,7 +14,7 @@ from .synthesis import Synthesis, read_made, start_of
 
 EXAMPLES = """\
 examples:
-  python -m decoding.finetune questions.txt --output expert --prompt "A question:"
+  python -m decoding.finetune questions.txt --output expert --prompt "A question: "
   python -m decoding.steer questions.txt --expert expert --output new.jsonl -n 500
   python -m decoding.steer questions.txt --expert expert --output new.jsonl -n 500 --gamma 0.5 --eta 0.4 --beta 0.1
 

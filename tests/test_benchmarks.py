@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel
 
-from benchmarks import loop, steer, synthetic
+from benchmarks import guides, loop, steer, synthetic
 
 from . import oracles, tiny
 
@@ -106,3 +106,13 @@ def test_steer_goes_from_texts_to_the_tables_and_on_after_a_stop(tmp_path, capsy
     assert steer.main(list(map(str, call))) == 0
     assert texts.read_text() == whole
     assert capsys.readouterr().out.splitlines()[-3:] == first.splitlines()[-3:]
+
+
+def test_guides_prints_a_row_for_every_pair_of_lengths(tmp_path, capsys):
+    tiny.llama().float().save_pretrained(tmp_path)
+    tiny.tokenizer().save_pretrained(tmp_path)
+    call = ["--model", str(tmp_path), "--lengths", "9", "9", "--lengths", "9", "4", "--batch", "2"]
+    assert guides.main([*call, "--new-tokens", "3", "--rounds", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert lines[3].startswith("| 2 | 9 | 4 | 28% | ")

@@ -144,6 +144,7 @@ def test_saves_safetensors_alone(run, examples, tmp_path, full):
         assert json.loads((output / config).read_text())["use_cache"] is True
     else:
         assert {"config.json", "generation_config.json"}.isdisjoint(files)  # transformers would take it for a model
+        assert json.loads((output / config).read_text())["task_type"] == "CAUSAL_LM"
 
 
 @pytest.mark.parametrize("make", [tiny.llama, tiny.gpt2])
@@ -266,6 +267,14 @@ def test_no_text_is_on_both_sides():
         assert all(split(texts, fraction, 0))
 
 
+def test_saving_an_adapter_asks_no_hub(tokenizer, tmp_path):
+    """peft would look for the base model's vocabulary there, and warn where it finds none."""
+    model = command.add_adapter(tiny.llama().float(), Settings())
+    model.peft_config["default"].base_model_name_or_path = "some/model"
+    command.save(model, tokenizer, {}, {"full": False}, tmp_path)
+    assert (tmp_path / "adapter_model.safetensors").is_file()
+
+
 def test_says_how_many_were_cut(run, examples, tmp_path):
     output = tmp_path / "expert"
     status, _, err = run(examples, "--output", output, "--epochs", 1, "--max-length", 20)
@@ -291,7 +300,7 @@ REFUSED = [
     (("one", "--output", "new"), "one example is not enough"),
     (("twice", "--output", "new"), "one example is not enough"),
     (("bad.jsonl", "--output", "new"), 'bad.jsonl, line 2: needs a JSON object with a "text"'),
-    (("bad.gz", "--output", "new"), "bad.gz: not a gzip file"),
+    (("bad.gz", "--output", "new"), "bad.gz: not a whole gzip file"),
     (("latin", "--output", "new"), "latin: not valid UTF-8"),
     (("surrogate.jsonl", "--output", "new"), "'\\ud800': not valid UTF-8"),
     (("good", "--output", "new", "--prompt", "\udcff"), "not valid UTF-8"),

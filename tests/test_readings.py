@@ -288,6 +288,32 @@ def test_debias_sampling_of_images(llava, asked, kind, alpha):
 
 
 @pytest.mark.parametrize("kind", READINGS)
+def test_several_sequences_of_each_image(llava, asked, kind):
+    """Sampling from the best token alone, twice for each picture, is greedy search, twice."""
+    inputs, _ = asked
+    part, options = DebiasSampling(alpha=0.5, without=READINGS[kind][0]), wordless(llava)
+    greedy = decoding.generate(llava, **inputs, processors=[part], **options)
+    options |= {"do_sample": True, "top_k": 1, "num_return_sequences": 2}
+    assert torch.equal(decoding.generate(llava, **inputs, processors=[part], **options), greedy.repeat_interleave(2, 0))
+    processor = GuideProcessor(llava, part, **inputs)
+    theirs = llava.generate(**inputs, logits_processor=[processor], **options)
+    assert torch.equal(theirs, greedy.repeat_interleave(2, 0))
+
+
+def test_without_the_pixels_noise_says_where_they_are(llava, asked):
+    inputs, _ = asked
+    decoder = decoding.Decoder(DebiasSampling(without=NoisyImage()))
+    with pytest.raises(ValueError, match=r"no image to add noise to: call decoding\.generate, or GuideProcessor"):
+        llava.generate(**inputs, custom_generate=decoder, max_new_tokens=2)
+    decoder = decoding.Decoder(decoding.Steer(tiny.seeded(LlavaForConditionalGeneration(llava.config), seed=1)))
+    with pytest.raises(ValueError, match=r"images of this prompt came encoded: call decoding\.generate"):
+        llava.generate(**inputs, custom_generate=decoder, max_new_tokens=2)
+    decoder = decoding.Decoder(DebiasSampling())  # which needs no pixels
+    ours = decoding.generate(llava, **inputs, processors=[DebiasSampling()], **wordless(llava))
+    assert torch.equal(llava.generate(**inputs, custom_generate=decoder, **wordless(llava)), ours)
+
+
+@pytest.mark.parametrize("kind", READINGS)
 def test_images_in_transformers_own_loop(llava, asked, kind):
     inputs, _ = asked
     debias = DebiasSampling(alpha=0.5, without=READINGS[kind][0])

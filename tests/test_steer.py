@@ -213,6 +213,11 @@ def test_reads_examples_of_every_kind(tmp_path):
         assert read_examples(tmp_path / name) == REAL
         (tmp_path / (name + ".gz")).write_bytes(gzip.compress(content.encode()))
         assert read_examples(tmp_path / (name + ".gz")) == REAL
+    (tmp_path / "torn.txt.gz").write_bytes(gzip.compress(lines.encode())[:-9])
+    (tmp_path / "none.txt.gz").write_text("no gzip")
+    for name in ("torn.txt.gz", "none.txt.gz"):
+        with pytest.raises(ValueError, match="not a whole gzip file"):
+            read_examples(tmp_path / name)
     (tmp_path / "d.jsonl").write_text('{"question": "why"}\n')
     assert read_examples(tmp_path / "d.jsonl", "question") == ["why"]
     with pytest.raises(ValueError, match='line 1: needs a JSON object with a "text"'):

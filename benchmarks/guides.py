@@ -1,0 +1,60 @@
+"""What a second prompt costs, by the lengths of the two, in one forward or in two: `python -m benchmarks.guides`."""
+
+import argparse
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+
+import decoding
+from decoding import joint
+
+from .loop import measure
+
+LENGTHS = [[64, 64], [64, 48], [64, 32], [256, 256], [256, 64]]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print a Markdown table: medians of ratios within a round, in which all ways take turns."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.guides", description=__doc__)
+    parser.add_argument("--model", help="a hub id or a folder (default: the embedded one)")
+    parser.add_argument("--lengths", type=int, nargs=2, action="append", help="tokens of the two prompts; may repeat")
+    parser.add_argument("--batch", type=int, nargs="+", default=[1, 8], help="rows (default: 1 8)")
+    parser.add_argument("--new-tokens", type=int, default=24, help="tokens a row (default: 24)")
+    parser.add_argument("--rounds", type=int, default=5, help="default: 5")
+    options = parser.parse_args(arguments)
+    model, _ = decoding.load(options.model)
+    print("| rows | prompt | second prompt | padding | separate / greedy | joint / greedy | joint / separate |")
+    print("|---|---|---|---|---|---|---|")
+    for rows in options.batch:
+        for first, second in options.lengths or LENGTHS:
+            seconds = measure(ways(model, rows, first, second, options.new_tokens), options.rounds)
+            pairs = [("separate", "greedy"), ("joint", "greedy"), ("joint", "separate")]
+            ratios = [statistics.median(map(float.__truediv__, seconds[a], seconds[b])) for a, b in pairs]
+            waste = 1 - (first + second) / (2 * max(first, second))
+            shown = " | ".join(f"{ratio:.2f}" for ratio in ratios)
+            print(f"| {rows} | {first} | {second} | {waste:.0%} | {shown} |", flush=True)
+    return 0
+
+
+def ways(model: Any, rows: int, first: int, second: int, new: int) -> dict[str, Callable[[], Any]]:
+    """Greedy decoding of `rows` random prompts; a guide with a second prompt, with two forwards a token and with one."""
+    generator, vocabulary = torch.Generator().manual_seed(0), model.config.vocab_size
+    ids, aside = (torch.randint(vocabulary // 2, vocabulary, (rows, n), generator=generator) for n in (first, second))
+    options = {"max_new_tokens": new, "min_new_tokens": new, "do_sample": False}
+
+    def run(part: Any, waste: float) -> None:
+        allowed, joint.WASTE = joint.WASTE, waste
+        decoding.generate(model, ids, attention_mask=torch.ones_like(ids), processors=[part], **options)
+        joint.WASTE = allowed
+
+    guide = decoding.NegativePrompt(aside)
+    found = {"greedy": (decoding.Greedy(), 0.0), "separate": (guide, -1.0), "joint": (guide, 1.0)}
+    return {name: partial(run, *way) for name, way in found.items()}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
