@@ -23,8 +23,9 @@ class Guidance(Guide):
 
     Several guides in one call add up: each adds its s - log p_main to what came before, in any order, and each has its
     mask. A mask compares with the best of the tokens that are still allowed, so it leaves at least one; where it rules
-    out the best token of another guide's, the first of the two has its way. Where the call's own constraints, which come later, forbid all that is left in a row
-    (`min_new_tokens` with a mask that keeps the end alone), the reference alone guides that row in that step.
+    out the best token of another guide's, the first of the two has its way. Where the call's own constraints, which
+    come later, forbid all that is left in a row (`min_new_tokens` with a mask that keeps the end alone), the reference
+    alone guides that row in that step.
 
     A subclass says `weights`, and makes a context for each name but "main". With weight 0 a distribution is not read;
     with none but "main" left, logits pass bit for bit.

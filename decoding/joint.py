@@ -8,7 +8,7 @@ from torch.nn.functional import pad
 
 from .context import Context
 
-# Of the positions that a joint forward computes, as many may be padding; from the measurements of `python -m benchmarks.guides`.
+# So many of the positions that a joint forward computes may be padding: `python -m benchmarks.guides` measures it.
 WASTE = 0.25
 
 
