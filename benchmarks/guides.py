@@ -44,7 +44,7 @@ def ways(model: Any, rows: int, first: int, second: int, new: int) -> dict[str, 
     """Greedy decoding of random prompts, and a guide with a second prompt, with two forwards a token and with one."""
     generator, vocabulary = torch.Generator().manual_seed(0), model.config.vocab_size
     ids, aside = (torch.randint(vocabulary // 2, vocabulary, (rows, n), generator=generator) for n in (first, second))
-    options = {"max_new_tokens": new, "min_new_tokens": new, "do_sample": False}
+    options: dict[str, Any] = {"max_new_tokens": new, "min_new_tokens": new, "do_sample": False}
 
     def run(part: Any, waste: float) -> None:
         allowed, joint.WASTE = joint.WASTE, waste

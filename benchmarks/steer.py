@@ -48,6 +48,8 @@ SYSTEMS = [
     System("expert, greedy", top_k=1),
     System("expert, temperature 0.5", temperature=0.5),
     System("expert, sampling"),
+    System("expert, temperature 1.5", temperature=1.5),
+    System("expert, every token", top_k=0),
     System("expert, mask alone", beta=0.1),
     System("STEER 0.2, 0.2", gamma=0.2, eta=0.2),
     System("STEER 0.2, 0.2, mask", gamma=0.2, eta=0.2, beta=0.1),
@@ -79,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(scorer.table({"real, the other half": known} | {s.name: made[s.name] for s in SYSTEMS}, options.number))
     if options.released:
         released = {f"released: {path.name.split('.')[0]}": read_examples(path) for path in options.released}
-        print(scorer.table(released, options.number))
+        print(scorer.table(released, len(real) // 2))  # as many as leave as many real ones to compare with
     grid = scorer.rows({s.name: made[s.name] for s in cells()}, options.grid_number)
     (options.output / "grid.json").write_text(json.dumps(grid, indent=1) + "\n")
     print(as_table(grid))

@@ -78,7 +78,7 @@ def test_mauve_is_high_for_the_same_distribution_and_low_for_another():
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft uses the old name
 def test_steer_goes_from_texts_to_the_tables_and_on_after_a_stop(tmp_path, capsys, monkeypatch):
     pytest.importorskip("matplotlib").use("agg")
-    monkeypatch.setattr(steer, "SYSTEMS", steer.SYSTEMS[:3] + steer.SYSTEMS[5:7])
+    monkeypatch.setattr(steer, "SYSTEMS", steer.SYSTEMS[:3] + steer.SYSTEMS[7:9])
     monkeypatch.setattr(steer, "GRID", {"gamma": (0.0, 0.2, 0.5, 1.0), "eta": (0.0, 0.2), "beta": (0.0, 0.1)})
     model = tiny.llama().float()
     model.config.max_position_embeddings = 512  # rotary: any number will do
