@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,3 +22,16 @@ def tokenizer():
     from . import tiny
 
     return tiny.tokenizer()
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """The path of a file of real texts and votes, by its name; skips where there is none. Not part of the project."""
+    folder = Path(os.environ.get("DECODING_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+    def find(name: str) -> Path:
+        if not (folder / name).exists():
+            pytest.skip(f"no {name} in {folder}: name the folder that holds it in DECODING_DATA")
+        return folder / name
+
+    return find
