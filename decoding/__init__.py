@@ -13,10 +13,12 @@ from .models import load
 from .parts import Guide, Picker, Reranker
 from .processor import GuideProcessor
 from .readings import Between, NoImage, NoisyImage, Prompt, Span, UnknownImage
+from .rerank import BestOfN, Rerank, Round
 from .sampling import Greedy, Sample
 
 __all__ = [
     "Adapter",
+    "BestOfN",
     "Between",
     "Context",
     "ContextAware",
@@ -36,7 +38,9 @@ __all__ = [
     "Picker",
     "PostHocDebias",
     "Prompt",
+    "Rerank",
     "Reranker",
+    "Round",
     "Sample",
     "Span",
     "Steer",

@@ -8,6 +8,7 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from .hypotheses import Hypotheses
 from .parts import Picker
+from .sampling import take_ranked
 
 
 @dataclass(frozen=True)
@@ -16,10 +17,10 @@ class ContrastiveSearch(Picker):
 
     h are the last layer's hidden states, h_v that of v appended to the text x; j runs over every earlier token, the
     prompt's included and padding's not. p is the guided distribution, a softmax over the whole vocabulary.
-    Deterministic; ties go to the more probable candidate; a token that a guide or processor forbids (-inf) is never
-    taken. With `do_sample=True` in the call, its warpers (`temperature`, `top_p`, ...) shape p; without it transformers
-    leaves them out. The look-ahead of one step is the forward of the next: n tokens cost n forwards of k rows and the
-    prefill.
+    Deterministic, and of the copies that a reranker makes of a row the i-th takes the i-th best; ties go to the more
+    probable candidate; a token that a guide or processor forbids (-inf) is never taken. With `do_sample=True` in the
+    call, its warpers (`temperature`, `top_p`, ...) shape p; without it transformers leaves them out. The look-ahead of
+    one step is the forward of the next: n tokens cost n forwards of k rows and the prefill.
 
     Step scores are the value above.
 
@@ -58,14 +59,16 @@ class ContrastiveSearch(Picker):
         logits, tokens = guided.topk(self.k)  # (R, k)
         probs = guided.softmax(-1).gather(-1, tokens)
         context = hypotheses.read()
-        past, mask = context.states, context.mask  # (R, T, D), (R, T)
+        past, mask, ranks = context.states, context.mask, hypotheses.ranks  # (R, T, D), (R, T), (R,)
         hypotheses.fork(self.k)
         hypotheses.append(tokens.flatten())
         ahead = hypotheses.read().newest.unflatten(0, (-1, self.k))  # (R, k, D)
         penalty = degeneration_penalty(ahead, past, mask).to(probs)
         scores = (1 - self.alpha) * probs - self.alpha * penalty
-        hypotheses.scores = scores.masked_fill(logits == -torch.inf, -torch.inf).flatten()
-        hypotheses.select(best_of(hypotheses.scores, self.k))
+        scores = scores.masked_fill(logits == -torch.inf, -torch.inf)  # (R, k)
+        hypotheses.scores = scores.flatten()
+        best = take_ranked(scores, ranks)[1] if ranks.any() else scores.argmax(-1)
+        hypotheses.select(best + torch.arange(len(best), device=best.device) * self.k)
 
 
 def degeneration_penalty(ahead: Tensor, past: Tensor, mask: Tensor) -> Tensor:
@@ -86,9 +89,3 @@ def degeneration_penalty(ahead: Tensor, past: Tensor, mask: Tensor) -> Tensor:
     """
     cosine = ahead @ past.mT  # (R, k, T)
     return cosine.masked_fill(mask[:, None].to(cosine.device) == 0, -1).amax(-1)
-
-
-def best_of(scores: Tensor, k: int) -> Tensor:
-    """(R * k,) scores -> (R,) int64, the index of the best of each run of k; the first of equals."""
-    best = scores.view(-1, k).argmax(-1)
-    return best + torch.arange(len(best), device=best.device) * k

@@ -79,6 +79,7 @@ class Decoder:
         streamer: BaseStreamer | None = None,
         generator: torch.Generator | None = None,
         raw: Mapping[str, Any] | None = None,
+        tokenizer: Any = None,
         **prepared: Any,
     ) -> Any:
         """What transformers calls.
@@ -88,6 +89,7 @@ class Decoder:
                 `model.generate` it is lost, so give that `functools.partial(decoder, streamer=streamer)` instead.
             generator: the randomness of `Sample`; `model.generate` takes it by this name. None: torch's global one.
             raw: the call's images and the like, see `Context`; from `decoding.generate`.
+            tokenizer: for rerankers that read texts; from `decoding.generate`.
             prepared: what transformers makes of the call: processors, stopping criteria, configuration, model inputs.
 
         Returns:
@@ -97,7 +99,9 @@ class Decoder:
         Raises:
             ValueError: options that this decoder cannot serve, before the first forward.
         """
-        hypotheses, record, steps = self._start(model, input_ids, generator=generator, raw=raw, **prepared)
+        hypotheses, record, steps = self._start(
+            model, input_ids, generator=generator, raw=raw, tokenizer=tokenizer, **prepared
+        )
         if streamer is None:
             for _ in steps:
                 pass
@@ -130,16 +134,23 @@ class Decoder:
 
     @torch.no_grad()
     def _steps(
-        self, hypotheses: Hypotheses, picker: Picker, criteria: StoppingCriteriaList, record: Record
+        self,
+        hypotheses: Hypotheses,
+        picker: Picker,
+        reranker: Reranker | None,
+        criteria: StoppingCriteriaList,
+        record: Record,
     ) -> Iterator[Step]:
         context = hypotheses.read()  # each prompt once ...
-        hypotheses.fork(self.reranker.width if self.reranker else 1)  # ... and only then its copies
+        hypotheses.fork(reranker.width if reranker else 1)  # ... and only then its copies
         while not hypotheses.done.all():
             picker(hypotheses)
             record.see(hypotheses)
             hypotheses.stop(criteria, record.scores)
-            if (rows := self._survivors(hypotheses)) is not None:
-                hypotheses.select(rows)
+            if reranker:
+                rows = reranker.best(hypotheses) if hypotheses.done.all() else reranker(hypotheses)
+                if rows is not None:
+                    hypotheses.select(rows)
             step = hypotheses.step()
             record.follow(step)
             try:
@@ -148,11 +159,6 @@ class Decoder:
                 break
         if context.borrowed:
             context.close(hypotheses.continuation.shape[1])
-
-    def _survivors(self, hypotheses: Hypotheses) -> Tensor | None:
-        if self.reranker is None:
-            return None
-        return self.reranker.best(hypotheses) if hypotheses.done.all() else self.reranker(hypotheses)
 
     def _start(
         self,
@@ -163,6 +169,7 @@ class Decoder:
         stopping_criteria: StoppingCriteriaList,
         generation_config: GenerationConfig,
         generator: torch.Generator | None,
+        tokenizer: Any = None,
         **model_kwargs: Any,
     ) -> tuple[Hypotheses, Record, Iterator[Step]]:
         """Refuse what cannot be served; then the rows, and the loop over them. The arguments are transformers' own."""
@@ -187,8 +194,9 @@ class Decoder:
         ends = any(hasattr(criterion, "eos_token_id") for criterion in stopping_criteria)
         pad = generation_config._pad_token_tensor if ends else None
         hypotheses = Hypotheses(context, input_ids, guides, pad=pad, generator=generator)
-        record = Record(generation_config)
-        return hypotheses, record, self._steps(hypotheses, picker, stopping_criteria, record)
+        reranker = self.reranker and self.reranker.start(hypotheses, tokenizer)
+        record = Record(generation_config, reranker)
+        return hypotheses, record, self._steps(hypotheses, picker, reranker, stopping_criteria, record)
 
 
 def refuse_stranger(part: Any) -> None:

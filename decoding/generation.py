@@ -14,6 +14,7 @@ from transformers.generation.streamers import BaseStreamer
 from .context import TEXT
 from .contrastive import ContrastiveSearch
 from .decoder import Decoder
+from .rerank import Rerank
 from .sampling import Sample
 
 
@@ -35,11 +36,13 @@ def generate(
         model: any model that has `generate`.
         inputs: (P, T0) int64 token ids, left-padded; usually given by name instead, `**tokenizer(...)`.
         processors: the parts, in one flat list: guides in the order they apply, at most one picker and one reranker;
-            see `Decoder`. With `Sample()` here, `do_sample` is True unless the call says otherwise.
+            see `Decoder`. With `Sample()`, or a `Rerank` and no picker, `do_sample` is True unless the call says
+            otherwise.
         streamer: gets the tokens as they are settled.
         generator: the randomness of sampling; None: torch's global one.
         generate_kwargs: everything `model.generate` takes: `attention_mask`, `max_new_tokens`, `temperature`,
-            `stop_strings` with `tokenizer`, `num_return_sequences`, `return_dict_in_generate`, `past_key_values`, ...
+            `stop_strings` with `tokenizer` (which `Rerank` uses too), `num_return_sequences`, `past_key_values`,
+            `return_dict_in_generate`, ...
 
     Returns:
         what `model.generate` returns: (P, T) int64, or its output object under `return_dict_in_generate`.
@@ -65,12 +68,15 @@ def generate(
     for name in ("assistant_model", "custom_generate", "token_healing", "synced_gpus"):
         if options.get(name):
             raise ValueError(f"{name} does not go together with processors: drop one of them")
-    if isinstance(decoder.picker, Sample) and options.given("do_sample") is None:
-        options.set("do_sample", True)
-    stop_on_strings(options)
+    set_defaults(options, decoder)
+    tokenizer = options.kwargs.pop("tokenizer", None)
+    stop_on_strings(options, tokenizer)
     kwargs = options.kwargs if generator is None else {**options.kwargs, "generator": generator}
     raw = {name: value for name, value in kwargs.items() if isinstance(value, Tensor) and name not in TEXT}
-    call = partial(decoder, streamer=streamer, raw=raw)  # which transformers does not hand to a callable
+    if streamer is not None and getattr(decoder.reranker, "paper", False):
+        raise ValueError("Rerank(paper=True) cuts what a streamer would have had: drop one of them")
+    # which transformers does not hand to a callable
+    call = partial(decoder, streamer=streamer, raw=raw, tokenizer=tokenizer)
     return options.model.generate(inputs, custom_generate=call, streamer=streamer, **kwargs)
 
 
@@ -118,9 +124,20 @@ def contrastive_search_of_old(options: Options) -> list[ContrastiveSearch]:
     return [ContrastiveSearch(k=k, alpha=alpha)]
 
 
-def stop_on_strings(options: Options) -> None:
+def set_defaults(options: Options, decoder: Decoder) -> None:
+    """What the parts want where the call does not say: sampling, and a reranker's options."""
+    wanted = dict(decoder.reranker.options) if decoder.reranker else {}
+    if isinstance(decoder.picker, Sample) or (decoder.picker is None and isinstance(decoder.reranker, Rerank)):
+        wanted["do_sample"] = True
+    if options.given("max_length") is not None:
+        wanted.pop("max_new_tokens", None)
+    for name, value in wanted.items():
+        if options.given(name) is None:
+            options.set(name, value)
+
+
+def stop_on_strings(options: Options, tokenizer: Any) -> None:
     """Turn `stop_strings` into a stopping criterion: transformers loses the `tokenizer` on its way to a callable."""
-    tokenizer = options.kwargs.pop("tokenizer", None)
     if (strings := options.get("stop_strings")) is None:
         return
     if tokenizer is None:

@@ -31,7 +31,12 @@ class Step:
 
 
 class Hypotheses:
-    """R = prompts x width rows, prompt by prompt; `append` grows them, `select` gathers them.
+    """R rows, prompt by prompt; `append` grows them, `select` gathers them.
+
+    tokens: (R, T) int64. done: (R,) bool, has ended. lengths: (R,) int64, tokens appended before that. owners: (R,)
+    int64, the prompt of each. scores: (R,), see `Step`. ranks: (R,) int64, which of the copies of one row this is, from
+    0, until a token is appended: a picker that does not draw takes the best token for the first copy, the second best
+    for the second.
 
     Args:
         context: the model reading the prompts.
@@ -57,7 +62,8 @@ class Hypotheses:
         self.prompts, self.prompt_length = tokens.shape
         self.done = torch.zeros_like(tokens[:, 0] if self.prompt_length else tokens.sum(1), dtype=torch.bool)
         self.scores = torch.zeros(self.prompts, device=tokens.device)
-        self.parents = self._rows()
+        self.owners = self.parents = self._rows()
+        self.lengths = self.ranks = torch.zeros_like(self.parents)
         self.seen: dict[str, Any] = {}  # what the last choice was made from, under transformers' names
 
     @property
@@ -87,13 +93,16 @@ class Hypotheses:
         if self.pad is not None:
             tokens = torch.where(self.done, self.pad, tokens)
         self.tokens = torch.cat([self.tokens, tokens[:, None]], dim=1)
+        self.lengths = self.lengths + (~self.done).long()
+        self.ranks = torch.zeros_like(self.owners)
         if scores is not None:
             self.scores = scores
 
     def select(self, rows: Tensor) -> None:
         """Go on with `rows` (R',) int64: repeats fork, omissions prune."""
-        for name in ("tokens", "done", "scores", "parents"):
+        for name in ("tokens", "done", "lengths", "owners", "scores", "parents"):
             setattr(self, name, getattr(self, name)[rows])
+        self.ranks = (rows[:, None] == rows).tril(-1).sum(1)
         for context in self.contexts:
             context.select(rows)
 
@@ -101,6 +110,13 @@ class Hypotheses:
         """Every row n times, copies side by side."""
         if n > 1:
             self.select(self._rows().repeat_interleave(n))
+
+    def cut(self, lengths: Sequence[int], pad: Tensor) -> None:
+        """End every row after so many tokens of its continuation; `pad` () int64 takes the place of the others."""
+        self.lengths = self.lengths.minimum(torch.tensor(lengths, device=self.tokens.device))
+        place = torch.arange(self.continuation.shape[1], device=self.tokens.device)
+        kept = torch.where(place < self.lengths[:, None], self.continuation, pad.to(self.tokens.device))
+        self.tokens = torch.cat([self.tokens[:, : self.prompt_length], kept], dim=1)
 
     def stop(self, criteria: Callable[..., Any], scores: Any = None) -> None:
         """Mark the rows that transformers' stopping `criteria` end."""

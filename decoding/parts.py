@@ -1,7 +1,8 @@
 """The kinds of part that compose into a decoder."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
@@ -69,7 +70,7 @@ class Picker(Part, ABC):
 class Reranker(Part, ABC):
     """Which rows go on?
 
-    width: rows a prompt, from the first token on.
+    width: rows a prompt, before the first token.
 
     Example:
         >>> import torch
@@ -84,12 +85,28 @@ class Reranker(Part, ABC):
         >>> decoder = decoding.Decoder(decoding.Sample(), Longest())
     """
 
-    width = 1
+    width: int = 1
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """Options of `generate` that `decoding.generate` sets where the call does not say."""
+        return {}
+
+    def start(self, hypotheses: Hypotheses, tokenizer: Any = None) -> "Reranker":
+        """What serves one call, before anything is read: this object, or one that keeps the call's state.
+
+        hypotheses: a row for each prompt. tokenizer: the call's `tokenizer=`, if it had one.
+        """
+        return self
 
     @abstractmethod
     def __call__(self, hypotheses: Hypotheses) -> Tensor | None:
-        """After each token: the rows to go on with, (R,) int64, prompt by prompt, `width` of each; or None for all."""
+        """After each token: the rows to go on with, (R',) int64, prompt by prompt, at least one of each; None: all."""
 
     @abstractmethod
     def best(self, hypotheses: Hypotheses) -> Tensor:
         """At the end: one row a prompt, (P,) int64."""
+
+    def report(self) -> dict[str, Any]:
+        """After the end: `sequences_scores` and `rounds` of `decoding.record.Reranked`, or nothing."""
+        return {}

@@ -1,5 +1,6 @@
 """What `return_dict_in_generate` asks for, step by step, brought to the rows that were returned in the end."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,12 +10,30 @@ from transformers.generation import GenerateDecoderOnlyOutput, GenerateEncoderDe
 
 from .context import gather
 from .hypotheses import Hypotheses, Step
+from .parts import Reranker
+
+
+@dataclass
+class Reranked(GenerateDecoderOnlyOutput):
+    """What a reranker adds: the score of each sequence returned, and everything that was scored on the way."""
+
+    sequences_scores: Tensor | None = None
+    rounds: list[Any] | None = None
+
+
+@dataclass
+class RerankedEncoderDecoder(GenerateEncoderDecoderOutput):
+    """The same for an encoder-decoder."""
+
+    sequences_scores: Tensor | None = None
+    rounds: list[Any] | None = None
 
 
 class Record:
     """Keeps, for every step, what the generation config's `output_*` flags name; nothing where they name nothing."""
 
-    def __init__(self, config: GenerationConfig) -> None:
+    def __init__(self, config: GenerationConfig, reranker: Reranker | None = None) -> None:
+        self.reranker = reranker
         self.wanted = bool(config.return_dict_in_generate)
         flags = ("scores", "logits", "attentions", "hidden_states")
         self.names = [name for name in flags if self.wanted and getattr(config, f"output_{name}")]
@@ -54,11 +73,12 @@ class Record:
                 columns.setdefault(name, []).insert(0, gather(value, rows, batch))
         found: dict[str, Any] = {name: tuple(column) for name, column in columns.items()}
         context = hypotheses.contexts[0]
+        found |= (report := self.reranker.report() if self.reranker else {})
         found["sequences"] = hypotheses.tokens
         found["past_key_values"] = context.close(hypotheses.continuation.shape[1])
         if (encoder := context.encoder_outputs) is None:
-            return GenerateDecoderOnlyOutput(**found)
+            return (Reranked if report else GenerateDecoderOnlyOutput)(**found)
         for name in ("attentions", "hidden_states"):
             if name in self.names:
                 found[f"encoder_{name}"] = encoder.get(name)
-        return GenerateEncoderDecoderOutput(**found)
+        return (RerankedEncoderDecoder if report else GenerateEncoderDecoderOutput)(**found)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 
 from .hypotheses import Hypotheses
@@ -22,10 +23,22 @@ class Greedy(Picker):
     """
 
     def __call__(self, hypotheses: Hypotheses) -> None:
-        """Append the most probable token of every row."""
+        """Append the most probable token of every row; to copies of one row, the most probable ones in turn."""
         logits = hypotheses.logits()  # (R, V)
         best, tokens = logits.max(-1)
+        if hypotheses.ranks.any():
+            best, tokens = take_ranked(logits, hypotheses.ranks)
         hypotheses.append(tokens, best - logits.logsumexp(-1))
+
+
+def take_ranked(scores: Tensor, ranks: Tensor) -> tuple[Tensor, Tensor]:
+    """(R, n) scores, (R,) int64 ranks from 0 -> the score of that rank in each row, and its place; both (R,).
+
+    Ranks go round among those that are not -inf.
+    """
+    ordered, places = scores.sort(dim=-1, descending=True, stable=True)
+    at = (ranks % (ordered != -torch.inf).sum(-1).clamp(min=1))[:, None]
+    return ordered.gather(-1, at).squeeze(-1), places.gather(-1, at).squeeze(-1)
 
 
 @dataclass(frozen=True)

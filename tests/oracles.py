@@ -148,3 +148,40 @@ def guided(*guides) -> Guide:
         return scores
 
     return apply
+
+
+@torch.no_grad()
+def rerank(
+    model, prompts: list[list[int]], n: int, every: int | None, samples: int, beams: int, score, generator,
+    *, eos: int | None = 2, guide=lambda i: unguided,
+) -> tuple[list[list[int]], list[list[tuple]]]:  # fmt: skip
+    """Krishna et al. 2022, figure 5, for several prompts at a time: the best continuation of each, and all rounds.
+
+    `score(i, continuation)` judges a continuation of prompt i, finished or not. All rows of a step are drawn together.
+    A round is a list of (prompt, continuation, score), without the copies.
+    """
+    rows = [(i, []) for i in range(len(prompts)) for _ in range(beams * samples)]
+    rounds, length = [], 0
+    ended = lambda ids: len(ids) == n or (ids and ids[-1] == eos)
+    while not all(ended(ids) for _, ids in rows):
+        p = torch.ones(len(rows), model.config.vocab_size)
+        for r, (i, ids) in enumerate(rows):
+            if not ended(ids):
+                text = prompts[i] + ids
+                p[r] = guide(i)(text, read(model, text)[0]).softmax(-1)
+        drawn = torch.multinomial(p, 1, generator=generator).flatten().tolist()
+        rows = [(i, ids if ended(ids) else [*ids, v]) for (i, ids), v in zip(rows, drawn, strict=True)]
+        length += 1
+        last = all(ended(ids) for _, ids in rows)
+        if last or (every and length % every == 0):
+            found = []
+            for row in rows:
+                if row not in found:
+                    found.append(row)
+            rounds.append([(i, ids, score(i, ids)) for i, ids in found])
+            best = sorted(rounds[-1], key=lambda row: -row[2])
+            kept = [[ids for i, ids, _ in best if i == prompt][:beams] for prompt in range(len(prompts))]
+            if last:
+                return [ids[0] for ids in kept], rounds
+            rows = [(i, ids) for i, own in enumerate(kept) for ids in own for _ in range(1 if ended(ids) else samples)]
+    raise AssertionError("no rows")

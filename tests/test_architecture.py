@@ -6,12 +6,12 @@ from pathlib import Path
 FOLDER = Path(__file__).parents[1] / "decoding"
 
 ORDER = [
-    ["states", "default_model"],
+    ["states", "default_model", "texts"],
     ["context", "models"],
     ["hypotheses"],
-    ["parts", "record", "streaming", "readings", "experts", "joint"],
-    ["sampling", "contrastive", "guidance", "processor", "calibration"],
-    ["guides"],
+    ["parts", "streaming", "readings", "experts", "joint"],
+    ["sampling", "record", "guidance", "processor", "calibration", "rerank"],
+    ["contrastive", "guides"],
     ["decoder"],
     ["generation"],
     ["__init__"],
