@@ -15,7 +15,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
-from .jobs import Job, Prompt, read_prompts
+from .jobs import Job, Prompt, Reranking, read_prompts
 from .results import Results, to_line
 
 EXAMPLES = """\
@@ -23,12 +23,15 @@ examples:
   python -m decoding "The night was"                      contrastive search, shown as it is generated
   python -m decoding "The night was" --method sample --top-p 0.95 --seed 3
   python -m decoding "Once" "The night was" --method greedy --json
+  python -m decoding "The night was" --rerank overlap --samples 8
   python -m decoding --model gpt2 --max-new-tokens 32 < prompts.txt
   python -m decoding --input prompts.jsonl --output results.jsonl --batch-size 16
 
 Started again after it was stopped or killed, the last one goes on where it ended: it writes what it would have written
 without the interruption, sampling included.
 """
+
+RERANKING = {"every": 20, "samples": 10, "beams": 2}
 
 OWNERS = {"k": "contrastive", "alpha": "contrastive", "temperature": "sample", "top_k": "sample", "top_p": "sample"}
 
@@ -40,6 +43,9 @@ RANGES = {
     "top_p": (lambda value: 0 < value <= 1, "be above 0 and at most 1"),
     "repetition_penalty": (lambda value: 0 < value < float("inf"), "be above 0"),
     "max_new_tokens": (lambda value: value >= 1, "be at least 1"),
+    "every": (lambda value: value >= 0, "be at least 0"),
+    "samples": (lambda value: value >= 1, "be at least 1"),
+    "beams": (lambda value: value >= 1, "be at least 1"),
     "seed": (lambda value: 0 <= value <= 2**40, "be between 0 and 2**40"),
     "batch_size": (lambda value: value >= 1, "be at least 1"),
 }
@@ -89,7 +95,8 @@ def make_parser() -> Parser:
     )  # fmt: skip
     add = parser.add_argument
     add("prompts", nargs="*", metavar="PROMPT", help='what to continue; "-" or none: a prompt a line of standard input')
-    add("--method", action="append", choices=["greedy", "sample", "contrastive"], help="default: contrastive")
+    add("--method", action="append", choices=["greedy", "sample", "contrastive"],
+        help="default: contrastive; with --rerank: sample")  # fmt: skip
     add("--k", type=int, help="contrastive: candidates a step (default: 5)")
     add("--alpha", type=float, help="contrastive: weight of the degeneration penalty, 0 to 1 (default: 0.6)")
     add(
@@ -98,6 +105,11 @@ def make_parser() -> Parser:
     add("--top-k", type=int, metavar="N", help="sample: from the N most probable tokens; 0: from all")
     add("--top-p", type=float, metavar="P", help="sample: from the most probable tokens that make up P")
     add("--repetition-penalty", type=float, metavar="R", help="above 1, tokens already there become less probable")
+    add("--rerank", metavar="SCORER", help="keep what a scorer prefers: overlap, likelihood, ranker, ranker:FOLDER, "
+        "rankgen:ID, reward:ID or embedding:ID")  # fmt: skip
+    add("--every", type=int, metavar="N", help="rerank: tokens to a segment (default: 20); 0: texts are drawn whole")
+    add("--samples", type=int, metavar="N", help="rerank: continuations of each text that is kept (default: 10)")
+    add("--beams", type=int, metavar="N", help="rerank: texts that are kept (default: 2)")
     add("--max-new-tokens", type=int, default=64, metavar="N", help="default: 64")
     add("--seed", type=int, default=0, help="of sampling (default: 0)")
     add("--model", metavar="NAME", help="a hub id or a folder (default: the embedded SmolLM2-135M-Instruct)")
@@ -115,7 +127,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     end = arguments.index("--") if "--" in arguments else len(arguments)
     options = make_parser().parse_intermixed_args(arguments[:end])
     options.prompts += arguments[end + 1 :]
-    methods = options.method or ["contrastive"]
+    methods = options.method or ["sample" if options.rerank else "contrastive"]
     if len(methods) > 1:
         raise ValueError(f"--method {' and '.join(methods)}: there can be only one")
     options.method = methods[0]
@@ -131,6 +143,9 @@ def check_options(options: argparse.Namespace) -> None:
         value = getattr(options, name)
         if value is not None and not fits(value):
             raise ValueError(f"{flag(name)} must {wanted}, not {value}")
+    for name in RERANKING:
+        if getattr(options, name) is not None and not options.rerank:
+            raise ValueError(f"{flag(name)} belongs to --rerank SCORER")
     if options.prompts and options.input:
         raise ValueError("prompts as arguments and --input do not go together: drop one of them")
     if "-" in options.prompts and len(options.prompts) > 1:
@@ -185,7 +200,12 @@ def make_job(options: argparse.Namespace, prompts: list[Prompt]) -> Job:
     if options.method == "contrastive":
         given = {name: value for name in ("k", "alpha") if (value := getattr(options, name)) is not None}
         picker = ContrastiveSearch(**given)
-    return Job(prompts, picker, options.model or default_model.NAME, options.seed, settings)
+    reranking = None
+    if options.rerank:
+        numbers = {name: default if getattr(options, name) is None else getattr(options, name)
+                   for name, default in RERANKING.items()}  # fmt: skip
+        reranking = Reranking(options.rerank, numbers["every"] or None, numbers["samples"], numbers["beams"])
+    return Job(prompts, picker, options.model or default_model.NAME, options.seed, settings, reranking)
 
 
 def run(options: argparse.Namespace, job: Job, results: Results | None) -> None:

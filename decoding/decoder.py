@@ -1,7 +1,7 @@
 """THE decoding loop."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,7 +77,7 @@ class Decoder:
         input_ids: Tensor,
         *,
         streamer: BaseStreamer | None = None,
-        generator: torch.Generator | None = None,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
         raw: Mapping[str, Any] | None = None,
         tokenizer: Any = None,
         **prepared: Any,
@@ -87,7 +87,8 @@ class Decoder:
         Args:
             streamer: gets each column of tokens once it is settled. `decoding.generate` hands it over; through
                 `model.generate` it is lost, so give that `functools.partial(decoder, streamer=streamer)` instead.
-            generator: the randomness of `Sample`; `model.generate` takes it by this name. None: torch's global one.
+            generator: the randomness of `Sample`, one or one for each row of `input_ids`; `model.generate` takes it by
+                this name. None: torch's global one.
             raw: the call's images and the like, see `Context`; from `decoding.generate`.
             tokenizer: for rerankers that read texts; from `decoding.generate`.
             prepared: what transformers makes of the call: processors, stopping criteria, configuration, model inputs.
@@ -113,7 +114,12 @@ class Decoder:
         return record.output(hypotheses)
 
     def stream(
-        self, model: Any, input_ids: Tensor | None = None, *, generator: torch.Generator | None = None, **kwargs: Any
+        self,
+        model: Any,
+        input_ids: Tensor | None = None,
+        *,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        **kwargs: Any,
     ) -> Iterator[Step]:
         """Steps as they come, each computed when it is asked for.
 
@@ -168,7 +174,7 @@ class Decoder:
         logits_processor: LogitsProcessorList,
         stopping_criteria: StoppingCriteriaList,
         generation_config: GenerationConfig,
-        generator: torch.Generator | None,
+        generator: torch.Generator | Sequence[torch.Generator] | None,
         tokenizer: Any = None,
         **model_kwargs: Any,
     ) -> tuple[Hypotheses, Record, Iterator[Step]]:

@@ -24,7 +24,7 @@ def generate(
     *,
     processors: Sequence[Any] = (),
     streamer: BaseStreamer | None = None,
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | Sequence[torch.Generator] | None = None,
     **generate_kwargs: Any,
 ) -> Any:
     """`model.generate(inputs, **generate_kwargs)`, with parts.
@@ -39,7 +39,8 @@ def generate(
             see `Decoder`. With `Sample()`, or a `Rerank` and no picker, `do_sample` is True unless the call says
             otherwise.
         streamer: gets the tokens as they are settled.
-        generator: the randomness of sampling; None: torch's global one.
+        generator: the randomness of sampling, one for the call or one for each prompt (and each of its
+            `num_return_sequences`): then a text does not depend on the rest of its batch. None: torch's global one.
         generate_kwargs: everything `model.generate` takes: `attention_mask`, `max_new_tokens`, `temperature`,
             `stop_strings` with `tokenizer` (which `Rerank` uses too), `num_return_sequences`, `past_key_values`,
             `return_dict_in_generate`, ...

@@ -40,7 +40,7 @@ class DebiasSampling(Guidance):
         >>> inputs = tokenizer("The bird in the photo is green. The bird is a", return_tensors="pt")
         >>> debias = decoding.DebiasSampling(without="The bird is a", tokenizer=tokenizer)
         >>> decoding.generate(model, **inputs, processors=[debias], max_new_tokens=4).shape
-        torch.Size([1, 15])
+        torch.Size([1, 16])
     """
 
     alpha: float = 1.0

@@ -43,7 +43,7 @@ class Hypotheses:
         tokens: (R, T0) int64, the prompts.
         guides: callables `(tokens, logits, *auxiliary logits) -> logits`, each with the contexts it reads.
         pad: () int64, what finished rows get; None where nothing ends a row before the others.
-        generator: the randomness of pickers that draw; None: torch's global one.
+        generator: the randomness of pickers that draw, for all rows or for each prompt; None: torch's global one.
     """
 
     def __init__(
@@ -53,13 +53,15 @@ class Hypotheses:
         guides: Sequence[tuple[Callable[..., Tensor], Sequence[Context]]] = (),
         *,
         pad: Tensor | None = None,
-        generator: torch.Generator | None = None,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
     ) -> None:
         self.tokens, self.guides, self.generator = tokens, guides, generator
         self.pad = None if pad is None else pad.to(tokens.device)
         every = [context, *(auxiliary for _, contexts in guides for auxiliary in contexts)]
         self.contexts = list(dict.fromkeys(every))  # guides may read the main one, or share one
         self.prompts, self.prompt_length = tokens.shape
+        if not (generator is None or isinstance(generator, torch.Generator) or len(generator) == self.prompts):
+            raise ValueError(f"{len(generator)} generators for {self.prompts} prompts: give one, or one for each")
         self.done = torch.zeros_like(tokens[:, 0] if self.prompt_length else tokens.sum(1), dtype=torch.bool)
         self.scores = torch.zeros(self.prompts, device=tokens.device)
         self.owners = self.parents = self._rows()

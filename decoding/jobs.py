@@ -6,7 +6,7 @@ torch and transformers are imported where they are needed, so that what is wrong
 import hashlib
 import json
 from collections.abc import Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 # a model's own defaults of these would ask for another algorithm, or for another shape of output
@@ -84,6 +84,53 @@ def parse_prompt(line: str, index: int, place: str) -> Prompt:
 
 
 @dataclass(frozen=True)
+class Reranking:
+    """A `decoding.Rerank` as a command names it. scorer: a kind, or a kind, a colon and a hub id or folder."""
+
+    scorer: str
+    every: int | None
+    samples: int
+    beams: int
+
+    def __post_init__(self) -> None:
+        kind, colon, place = self.scorer.partition(":")
+        if kind not in ("overlap", "likelihood", "ranker", "rankgen", "reward", "embedding"):
+            raise ValueError(
+                f"there is no scorer {kind!r}: overlap, likelihood, ranker, ranker:FOLDER, rankgen:ID, reward:ID or "
+                "embedding:ID"
+            )
+        if kind in ("rankgen", "reward", "embedding") and not place:
+            raise ValueError(f"scorer {kind!r}: which one? write {kind}:HUB_ID or {kind}:FOLDER")
+        if kind in ("overlap", "likelihood") and colon:
+            raise ValueError(f"scorer {kind!r} takes nothing behind a colon")
+        if kind == "reward" and self.every is not None:
+            raise ValueError("a reward model judges whole texts: --every 0 draws them whole")
+
+    def load(self, model: Any, tokenizer: Any) -> Any:
+        """The part, with its scorer's weights; `likelihood` is that of the model itself."""
+        import scorers
+
+        from . import Rerank
+
+        kind, _, place = self.scorer.partition(":")
+        scorer: Any
+        match kind:
+            case "overlap":
+                scorer = scorers.Overlap()
+            case "likelihood":
+                scorer = scorers.Likelihood(model, tokenizer)
+            case "ranker":
+                scorer = scorers.Ranker.from_pretrained(place or None)
+            case "rankgen":
+                scorer = scorers.RankGen.from_pretrained(place)
+            case "reward":
+                scorer = scorers.RewardModel.from_pretrained(place)
+            case _:
+                scorer = scorers.Embedding.from_pretrained(place)
+        return Rerank(scorer, self.every, self.samples, self.beams, tokenizer=tokenizer)
+
+
+@dataclass(frozen=True)
 class Job:
     """Prompts, and everything that their continuations depend on.
 
@@ -96,11 +143,13 @@ class Job:
     model: str
     seed: int
     settings: dict[str, Any]
+    reranking: Reranking | None = None
 
     @property
     def origin(self) -> dict[str, Any]:
         """What every record says of how it was made."""
-        return {"decoder": repr(self.picker), "model": self.model, "seed": self.seed, "settings": self.settings}
+        decoder = ", ".join(map(repr, [self.picker, *([self.reranking] if self.reranking else [])]))
+        return {"decoder": decoder, "model": self.model, "seed": self.seed, "settings": self.settings}
 
     def run(self, model: Any, tokenizer: Any, done: Container = (), **options: Any) -> Iterator[list[dict[str, Any]]]:
         """The records of each batch that is not all `done`.
@@ -109,13 +158,14 @@ class Job:
         the same draws in any run, interrupted or not.
         """
         size = self.settings["batch_size"]
+        parts = [self.picker, *([self.reranking.load(model, tokenizer)] if self.reranking else [])]
         for number, start in enumerate(range(0, len(self.prompts), size)):
             batch = self.prompts[start : start + size]
             if not all(prompt.id in done for prompt in batch):
-                yield self.continue_batch(model, tokenizer, batch, number, **options)
+                yield self.continue_batch(model, tokenizer, parts, batch, number, **options)
 
     def continue_batch(
-        self, model: Any, tokenizer: Any, batch: Sequence[Prompt], number: int, **options: Any
+        self, model: Any, tokenizer: Any, parts: list[Any], batch: Sequence[Prompt], number: int, **options: Any
     ) -> list[dict[str, Any]]:
         """The records of one batch, in one call of `decoding.generate`."""
         import torch
@@ -127,18 +177,24 @@ class Job:
         names = ("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty")
         options |= {name: self.settings[name] for name in names if self.settings[name] is not None}
         generator = torch.Generator(model.device).manual_seed(seed_of_batch(self.seed, number))
-        rows = generate(
-            model, ids, attention_mask=mask, processors=[self.picker], generator=generator,
-            do_sample=isinstance(self.picker, Sample), **PLAIN, **options,
+        if self.reranking and model.config.is_encoder_decoder:  # whose prompts a reranker does not see
+            parts = [parts[0], replace(parts[1], prefixes=[prompt.text for prompt in batch])]
+        out = generate(
+            model, ids, attention_mask=mask, processors=parts, generator=generator,
+            do_sample=isinstance(self.picker, Sample),
+            **{**PLAIN, "return_dict_in_generate": bool(self.reranking)}, **options,
         )  # fmt: skip
+        rows = (out.sequences if self.reranking else out).tolist()
+        scores = out.sequences_scores.tolist() if self.reranking else []
+        notes = [{"score": score, **self.origin} for score in scores] or [self.origin] * len(rows)
         heads, start = [row[real.bool()].tolist() for row, real in zip(ids, mask, strict=True)], ids.shape[1]
         if model.config.is_encoder_decoder:  # the output is the answer alone, after one token that starts the decoder
             heads, start = [[] for _ in heads], 1
         ends = model.generation_config.eos_token_id
         ends = ends if isinstance(ends, list) else [ends]
         return [
-            {"id": prompt.id, "prompt": prompt.text, **describe(tokenizer, head, row[start:], ends), **self.origin}
-            for prompt, head, row in zip(batch, heads, rows.tolist(), strict=True)
+            {"id": prompt.id, "prompt": prompt.text, **describe(tokenizer, head, row[start:], ends), **more}
+            for prompt, head, row, more in zip(batch, heads, rows, notes, strict=True)
         ]
 
 

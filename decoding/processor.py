@@ -84,8 +84,7 @@ class GuideProcessor(LogitsProcessor):
     def _parents(self, tokens: Tensor) -> Tensor | None:
         """(R,) int64, for each row one of ours that it continues; None where there is none."""
         prompts, known = len(self.prompt), self.tokens.shape[1]
-        steps = tokens.shape[1] - known
-        if len(tokens) % prompts or steps < 0 or (steps == 0 and known > self.prompt.shape[1]):
+        if len(tokens) % prompts or tokens.shape[1] < known:
             return None
         new, old = tokens[:, :known].view(prompts, -1, 1, known), self.tokens.view(prompts, 1, -1, known)
         same = (new == old).all(-1)  # (P, R/P, our R/P)

@@ -46,7 +46,8 @@ class Sample(Picker):
     """A draw from the guided distribution, after the warpers (`temperature`, `top_k`, `top_p`, ...) of the call.
 
     Draws as `model.generate(do_sample=True)` does, from torch's global generator or the call's `generator=`: the same
-    seed gives the same tokens. Step scores are the log-probability of the token drawn.
+    seed gives the same tokens. With a generator for each prompt, its draws are its own, whatever else is in the batch.
+    Step scores are the log-probability of the token drawn.
 
     Raises:
         ValueError: the call says `do_sample=False`, for then transformers would leave out the warpers.
@@ -65,5 +66,15 @@ class Sample(Picker):
     def __call__(self, hypotheses: Hypotheses) -> None:
         """Append a token drawn for every row."""
         probs = hypotheses.logits().softmax(-1)  # (R, V)
-        tokens = torch.multinomial(probs, 1, generator=hypotheses.generator)  # (R, 1)
+        tokens = draw(probs, hypotheses)  # (R, 1)
         hypotheses.append(tokens.squeeze(-1), probs.gather(-1, tokens).squeeze(-1).log())
+
+
+def draw(probs: Tensor, hypotheses: Hypotheses) -> Tensor:
+    """(R, V) -> (R, 1) int64 tokens, by the one generator of the call or by each prompt's own."""
+    generator = hypotheses.generator
+    if generator is None or isinstance(generator, torch.Generator):
+        return torch.multinomial(probs, 1, generator=generator)
+    counts = torch.bincount(hypotheses.owners, minlength=hypotheses.prompts).tolist()
+    own = zip(probs.split(counts), generator, strict=True)  # rows are prompt by prompt
+    return torch.cat([torch.multinomial(rows, 1, generator=generator) for rows, generator in own])

@@ -301,3 +301,18 @@ def test_penalty_alpha_in_configs():
 def test_penalty_alpha_that_was_greedy_search_is(old):
     model, call = tiny.llama(), {**tiny.batch(PROMPTS), "max_new_tokens": 9}
     assert torch.equal(decoding.generate(model, **call, **old), model.generate(**call))
+
+
+def test_generators_of_their_own_make_texts_independent_of_their_batch():
+    """Each prompt draws the same alone, in a batch, and under a reranker whose other prompts keep other rows."""
+    model = tiny.gpt2()
+    for parts in ([Sample()], [decoding.Rerank(lambda p, t: [len(x) for x in t], 2, 3, 2, tokenizer=tiny.tokenizer())]):
+        seeds = lambda places: [torch.Generator().manual_seed(place) for place in places]
+        call = partial(decoding.generate, model, processors=parts, max_new_tokens=7, top_k=0)
+        together = call(**tiny.batch(PROMPTS), generator=seeds(range(3)))
+        for i, prompt in enumerate(PROMPTS):
+            alone = call(**tiny.batch([prompt]), generator=seeds([i]))[0, len(prompt) :]
+            assert together[i, 9 : 9 + len(alone)].tolist() == alone.tolist()
+        assert torch.equal(call(**tiny.batch(PROMPTS), generator=seeds(range(3))), together)
+    with pytest.raises(ValueError, match="2 generators for 3 prompts"):
+        call(**tiny.batch(PROMPTS), generator=seeds(range(2)))

@@ -413,6 +413,20 @@ def test_constraints_of_the_call_hold_where_a_mask_leaves_only_what_they_forbid(
         assert token == int(z.argmax())
 
 
+def test_only_the_rows_that_are_left_with_nothing_go_without_the_mask():
+    """With a mask on the expert's distribution, it is the expert that goes on."""
+    model, expert, inputs = tiny.gpt2(0), tiny.gpt2(2), tiny.batch(PROMPTS)
+    tuned = [oracles.read(expert, prompt)[0] for prompt in PROMPTS]
+    likeliest = [int(z.argmax()) for z in tuned]
+    assert len(set(likeliest)) == 3
+    part = Steer(expert, gamma=0.5, eta=0.0, beta=1.0)
+    options = {**inputs, "processors": [part], "max_new_tokens": 1, "do_sample": False}
+    out = decoding.generate(model, **options, suppress_tokens=likeliest[:1])
+    tuned[0][likeliest[0]] = -torch.inf
+    assert out[:, -1].tolist() == [int(tuned[0].argmax()), *likeliest[1:]]
+    assert int(tuned[0].argmax()) != int(oracles.read(model, PROMPTS[0])[0].argmax())
+
+
 @pytest.mark.parametrize("make", MODELS)
 def test_padded_vocabularies(make):
     """An expert with 8 more places for tokens, and an amateur with 8 more, equal those without."""

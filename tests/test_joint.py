@@ -92,6 +92,7 @@ def test_a_look_ahead_is_of_the_main_prompt_alone():
     "options",
     [
         {"return_dict_in_generate": True, "output_attentions": True},
+        {"return_dict_in_generate": True},
         {"use_cache": False},
         {"cache_implementation": "static"},
         {"past_key_values": "mine"},

@@ -16,6 +16,7 @@ from transformers import (
 import decoding
 from decoding import (
     Between,
+    Context,
     ContextAware,
     ContrastiveSearch,
     DebiasSampling,
@@ -356,13 +357,12 @@ def test_noise_is_standard_normal_and_the_same_in_every_call():
 def test_borders_of_an_image_go_with_it():
     """Qwen2-VL and Gemma 3 put tokens around an image; a prompt without it has none."""
 
-    class Config:
-        is_encoder_decoder, model_type = False, "some_vlm"
-        image_token_id, vision_start_token_id, vision_end_token_id = 50, 51, 52
-
-    from decoding.readings import BORDERS, PLACES, image_tokens
-
-    assert image_tokens(Config, PLACES + BORDERS) == {50, 51, 52}
+    model = tiny.llama()
+    for name, token in (("image_token_id", 50), ("vision_start_token_id", 51), ("vision_end_token_id", 52)):
+        setattr(model.config, name, token)
+    main = Context.of(model, torch.tensor([[1, 51, 50, 50, 52, 2]]))
+    assert NoImage()(main).prompt.tolist() == [[1, 2]]
+    assert UnknownImage(0)(main).prompt.tolist() == [[1, 51, 0, 52, 2]]
     assert list(UnknownImage(0).replace([1, 51, 50, 50, 52, 2, 50], {50})) == [1, 51, 0, 52, 2, 0]
 
 

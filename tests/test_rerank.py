@@ -359,8 +359,8 @@ def test_calls_that_cannot_work_are_refused_before_any_forward():
         call(processors=[Rerank(judges, tokenizer=TOKENIZER, paper=True)], streamer=object())
     assert not forwards
     assert call(processors=[BestOfN(Function(judges, partial=False), n=2, tokenizer=TOKENIZER)]).shape == (3, 12)
+    nothing = type("Nothing", (Scorer,), {"score": lambda self, state, o, c: torch.full((len(c),), torch.nan)})
     with pytest.raises(ValueError, match="gave no number for some of"):
-        nothing = type("Nothing", (Scorer,), {"score": lambda self, state, o, c: torch.full((len(c),), torch.nan)})
         call(processors=[Rerank(nothing(), tokenizer=TOKENIZER)])
 
 
