@@ -414,17 +414,21 @@ def test_constraints_of_the_call_hold_where_a_mask_leaves_only_what_they_forbid(
 
 
 def test_only_the_rows_that_are_left_with_nothing_go_without_the_mask():
-    """With a mask on the expert's distribution, it is the expert that goes on."""
-    model, expert, inputs = tiny.gpt2(0), tiny.gpt2(2), tiny.batch(PROMPTS)
+    """They go by the distribution that the mask goes by, the expert's; the others by the sum within the mask."""
+    model, expert, inputs = tiny.gpt2(0), tiny.gpt2(4), tiny.batch(PROMPTS)
     tuned = [oracles.read(expert, prompt)[0] for prompt in PROMPTS]
-    likeliest = [int(z.argmax()) for z in tuned]
-    assert len(set(likeliest)) == 3
-    part = Steer(expert, gamma=0.5, eta=0.0, beta=1.0)
+    likely = (tuned[0].softmax(-1) >= 0.3 * tuned[0].softmax(-1).max()).nonzero().flatten().tolist()
+    part = Steer(expert, gamma=2.0, eta=0.0, beta=0.3)
     options = {**inputs, "processors": [part], "max_new_tokens": 1, "do_sample": False}
-    out = decoding.generate(model, **options, suppress_tokens=likeliest[:1])
-    tuned[0][likeliest[0]] = -torch.inf
-    assert out[:, -1].tolist() == [int(tuned[0].argmax()), *likeliest[1:]]
-    assert int(tuned[0].argmax()) != int(oracles.read(model, PROMPTS[0])[0].argmax())
+    out = decoding.generate(model, **options, suppress_tokens=likely)[:, -1].tolist()
+    for z in tuned:
+        z[likely] = -torch.inf
+    for i in (1, 2):
+        scores = 3 * tuned[i].log_softmax(-1) - 2 * oracles.log_p(model, PROMPTS[i])
+        kept = tuned[i].softmax(-1) >= 0.3 * tuned[i].softmax(-1).max()
+        assert out[i] == int(scores.masked_fill(~kept, -torch.inf).argmax())
+    assert out[0] == int(tuned[0].argmax()) != int(oracles.read(model, PROMPTS[0])[0].argmax())
+    assert out[1] != int(tuned[1].argmax())
 
 
 @pytest.mark.parametrize("make", MODELS)
