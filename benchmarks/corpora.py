@@ -186,7 +186,7 @@ def make_prompts(
 
 def lines_of_json(file: Path, name: str) -> Iterator[Document]:
     """A document for each line."""
-    for number, line in enumerate(read_text(file).splitlines(), 1):
+    for number, line in enumerate(read_text(file).split("\n"), 1):
         if line.strip():
             place = f"{file}, line {number}"
             try:

@@ -37,7 +37,7 @@ class Continued:
             ValueError: with the line, from 1.
         """
         found: list[tuple[str, str, list[str]]] = []
-        for number, line in enumerate(read_text(file).splitlines(), 1):
+        for number, line in enumerate(read_text(file).split("\n"), 1):
             if not line.strip():
                 continue
             place = f"{file}, line {number}"

@@ -14,9 +14,10 @@ from transformers import T5Config, T5ForConditionalGeneration
 from transformers.utils import logging as transformers_logging
 
 import decoding
-from decoding import ContrastiveSearch
+import scorers
+from decoding import ContrastiveSearch, Sample
 from decoding import __main__ as command
-from decoding.jobs import seed_of_batch
+from decoding.jobs import Job, Prompt, Reranking, seed_of_batch
 
 from . import tiny
 
@@ -174,7 +175,56 @@ def test_refuses_another_prompt_under_the_same_id(run, prompts, tmp_path):
     assert "another prompt for the id 'p4'" in err[0]
 
 
+RERANK = ("--rerank", "overlap", "--every", "4", "--samples", "3", "--batch-size", "3", "--max-new-tokens", "12")
+
+
+def test_reranks_and_says_with_what_score(run, folder, prompts, tmp_path):
+    """The text is the scorer's favourite of those drawn; cut off at any byte, the file ends up the same."""
+    file = tmp_path / "out.jsonl"
+    assert run("--input", prompts, "--output", file, *RERANK)[0] == 0
+    records = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [record["id"] for record in records] == [f"p{i}" for i in range(7)]
+    for record in records:
+        score = scorers.Overlap()([record["prompt"]], [record["continuation"]])
+        assert record["score"] == pytest.approx(float(score))
+    assert records[0]["decoder"] == "Sample(), Reranking(scorer='overlap', every=4, samples=3, beams=2)"
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2])
+    assert run("--input", prompts, "--output", file, *RERANK)[0] == 0
+    assert file.read_bytes() == content
+
+
+def test_reranks_by_the_likelihood_of_the_model_itself(run, folder):
+    _, [line], _ = run("Hello", "--json", "--rerank", "likelihood", "--every", "0", "--samples", "4", "--beams", "1")
+    record = json.loads(line)
+    model, tokenizer = decoding.load(str(folder))
+    score = scorers.Likelihood(model, tokenizer)(["Hello"], [record["continuation"]])
+    assert record["score"] == pytest.approx(float(score), abs=1e-4)
+    assert "every=None" in record["decoder"]
+
+
+def test_reranks_what_an_encoder_decoder_answers(tmp_path):
+    config = T5Config(
+        vocab_size=tiny.VOCABULARY, d_model=32, d_kv=16, d_ff=64, num_layers=2, num_heads=2,
+        pad_token_id=0, eos_token_id=2, decoder_start_token_id=0,
+    )  # fmt: skip
+    model, tokenizer = tiny.seeded(T5ForConditionalGeneration(config)), tiny.tokenizer()
+    names = ("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty", "dtype")
+    settings = {**dict.fromkeys(names), "max_new_tokens": 6, "batch_size": 2}
+    job = Job([Prompt(0, "Hello"), Prompt(1, "no")], Sample(), "t5", 0, settings, Reranking("overlap", 2, 3, 2))
+    [records] = job.run(model, tokenizer)
+    for record in records:
+        score = scorers.Overlap()([record["prompt"]], [record["continuation"]])
+        assert record["score"] == pytest.approx(float(score))
+
+
 REFUSED = [
+    (("a", "--every", "3"), "--every belongs to --rerank SCORER"),
+    (("a", "--rerank", "overlap", "--samples", "0"), "--samples must be at least 1, not 0"),
+    (("a", "--rerank", "joy"), "there is no scorer 'joy': overlap, likelihood, ranker"),
+    (("a", "--rerank", "rankgen"), "which one? write rankgen:HUB_ID or rankgen:FOLDER"),
+    (("a", "--rerank", "overlap:x"), "scorer 'overlap' takes nothing behind a colon"),
+    (("a", "--rerank", "reward:x"), "a reward model judges whole texts: --every 0"),
     (("",), "the prompt is empty"),
     (("  ",), "the prompt is empty"),
     (("a", "--k", "0"), "k must be a whole number of at least 1, not 0"),

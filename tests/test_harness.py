@@ -480,7 +480,7 @@ def test_a_file_is_scored_by_a_model(run, outputs, folder):
     ],
 )
 def test_bad_lines_are_named(run, tmp_path, line, message):
-    good = '{"prefix": "a", "reference": "b", "continuations": ["c", "d"]}'
+    good = '{"prefix": "a\u2028", "reference": "b", "continuations": ["c", "d"]}'  # no end of a line, to JSON
     (tmp_path / "x.jsonl").write_text(f"{good}\n\n{line}\n")
     status, out, err = run("score", tmp_path / "x.jsonl", "--json", "--metrics", "gen_length")
     assert (status, out, len(err)) == (2, "", 1)
