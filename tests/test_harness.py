@@ -521,7 +521,9 @@ def test_a_folder_is_scored_pooled_compared_and_reported(run, folder, whole, tmp
     status, out, _ = run("report", tmp_path)
     assert status == 0
     assert {"report.html", "report.md", "report.tex"} <= {file.name for file in tmp_path.iterdir()}
-    assert "contrastive" in out
+    assert "nucleus" in out
+    assert "human" in out
+    assert [Path(line).name for line in out.splitlines()[-3:]] == ["report.md", "report.tex", "report.html"]
 
 
 def test_metrics_are_known_by_different_names():
