@@ -1,5 +1,34 @@
 """How good is a continuation after its prefix? Scorers know nothing of decoding."""
 
+from .combined import Pairwise, Weighted
+from .embedding import PROMPT_EOL, Embedding, Whitening
+from .likelihood import Likelihood
+from .mbr import MBR, bleu, chrf
+from .overlap import Overlap
+from .ranker import Ranker
+from .rankgen import RankGen, T5EncoderWithProjection
+from .reward import Classifier, Gated, RewardModel, Router
 from .scorer import Function, Scorer, as_scorer
 
-__all__ = ["Function", "Scorer", "as_scorer"]
+__all__ = [
+    "MBR",
+    "PROMPT_EOL",
+    "Classifier",
+    "Embedding",
+    "Function",
+    "Gated",
+    "Likelihood",
+    "Overlap",
+    "Pairwise",
+    "RankGen",
+    "Ranker",
+    "RewardModel",
+    "Router",
+    "Scorer",
+    "T5EncoderWithProjection",
+    "Weighted",
+    "Whitening",
+    "as_scorer",
+    "bleu",
+    "chrf",
+]

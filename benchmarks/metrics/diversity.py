@@ -1,0 +1,212 @@
+"""How varied texts are: repetition within each (rep-n, diversity), and over all of them (distinct-n, Zipf); lengths.
+
+Words are what stands between white space; for scripts without it pass `tokenize=list` (characters) or a tokenizer's
+`tokenize`. Every function takes N texts, and `prompts`, what each of them continues, if some continue the same.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .uncertainty import Bootstrapped, Jackknifed, bootstrap, jackknife, ratio
+
+Tokenize = Callable[[str], Sequence[Hashable]]
+Prompts = Sequence[Hashable] | None
+ORDERS = (2, 3, 4)
+
+
+def rep(texts: Sequence[str], n: int, *, tokenize: Tokenize = str.split, prompts: Prompts = None) -> Bootstrapped:
+    """rep-n = 1 - unique n-grams / n-grams, each text's own, summed over texts; [0, 1]. Su et al. 2022 (SimCTG), 4.2.
+
+    Raises:
+        ValueError: n below 1, or no texts.
+
+    Example:
+        >>> rep(["a b a b", "a b c"], 2).value  # of 5 pairs one is there twice
+        0.19999999999999996
+    """
+    check(texts, n)
+    return bootstrap(unique_and_total(texts, [n], tokenize), repeated, prompts=prompts)
+
+
+def diversity(texts: Sequence[str], *, tokenize: Tokenize = str.split, prompts: Prompts = None) -> Bootstrapped:
+    """prod_{n=2..4} (1 - rep-n), of `rep`; [0, 1], 1 is no repetition. Su et al. 2022 (SimCTG), 4.2.
+
+    Example:
+        >>> diversity(["a b c d e", "a b a b a"]).value
+        0.625
+    """
+    check(texts, 1)
+    return bootstrap(unique_and_total(texts, ORDERS, tokenize), product, prompts=prompts)
+
+
+def diversity_simctg(texts: Sequence[str], *, tokenize: Tokenize = str.split, prompts: Prompts = None) -> Bootstrapped:
+    """`diversity` in per cent as SimCTG's released code counts it, hence as most papers print it.
+
+    The last n-gram of each text is left out, and each rep-n is rounded to two decimals of a per cent.
+
+    Example:
+        >>> diversity_simctg(["a b c d e", "a b a b a b"]).value  # 71.43 % of 80 % of 100 %
+        57.14399999999999
+    """
+    check(texts, 1)
+    return bootstrap(unique_and_total(texts, ORDERS, tokenize, leave=1), rounded_product, prompts=prompts)
+
+
+def diversity_per_text(
+    texts: Sequence[str], *, tokenize: Tokenize = str.split, prompts: Prompts = None
+) -> Bootstrapped:
+    """The mean over texts of prod_{n=2..4} unique / all n-grams; [0, 1]. A text under four words has none, and is out.
+
+    Short texts weigh as much as long ones here, unlike in `diversity`.
+
+    Example:
+        >>> diversity_per_text(["a b c d e", "a b a b a", "too short"]).value
+        0.6666666666666666
+    """
+    check(texts, 1)
+    return bootstrap(product(unique_and_total(texts, ORDERS, tokenize)), prompts=prompts)
+
+
+def distinct(
+    texts: Sequence[str],
+    n: int,
+    *,
+    tokens: int | None = None,
+    tokenize: Tokenize = str.split,
+    prompts: Prompts = None,
+    blocks: int = 20,
+) -> Jackknifed:
+    """distinct-n: unique n-grams of the corpus / all of them; [0, 1]. Li et al. 2016.
+
+    It falls as the corpus grows, so that only equal sizes compare: `tokens` measures the first so many.
+
+    Args:
+        texts: N texts; n-grams do not reach from one into the next.
+        n: of words.
+        tokens: use texts up to this many words in all, and cut the last; None: all.
+        tokenize, prompts: see the module.
+        blocks: of the jackknife.
+
+    Raises:
+        ValueError: n or tokens below 1, no texts, or fewer tokens than asked for.
+
+    Example:
+        >>> distinct(["a b c", "a b d"], 2).value
+        0.75
+    """
+    check(texts, n)
+    words = [tokenize(text) for text in texts]
+    limit = sum(map(len, words)) if tokens is None else tokens
+    if tokens is not None and (tokens < 1 or sum(map(len, words)) < tokens):
+        raise ValueError(f"tokens must be between 1 and the {sum(map(len, words))} that there are, not {tokens}")
+    return jackknife(lambda rows: distinct_of(words, rows, n, limit), len(texts), prompts=prompts, blocks=blocks)
+
+
+def distinct_of(words: Sequence[Sequence[Hashable]], rows: NDArray, n: int, limit: int) -> float:
+    """distinct-n of the texts `rows`, up to `limit` words in all; NaN without n-grams."""
+    found, total, left = set(), 0, limit
+    for row in rows:
+        grams = [*n_grams(words[row][:left], n)]
+        found.update(grams)
+        total, left = total + len(grams), left - len(words[row][:left])
+    return len(found) / total if total else float("nan")
+
+
+def zipf(
+    texts: Sequence[str], *, tokenize: Tokenize = str.split, prompts: Prompts = None, blocks: int = 20
+) -> Jackknifed:
+    """The Zipf coefficient: minus the slope of log frequency over log rank; about 1 for human text. Zipf 1949.
+
+    As the code of Pillutla et al. 2021 (MAUVE) has it: ranks up to 5,000, thinned to one each 1/15 of a natural log so
+    that the tail does not rule the fit, the last rank left out, least squares. It depends on the corpus' size.
+
+    Raises:
+        ValueError: no texts, or under four different words.
+
+    Example:
+        >>> round(zipf(["a a a a a a b b b c c d"]).value, 2)
+        1.03
+    """
+    check(texts, 1)
+    counts = [Counter(tokenize(text)) for text in texts]
+    if len(set().union(*counts)) < 4:
+        raise ValueError("a Zipf coefficient needs at least four different words")
+    return jackknife(lambda rows: zipf_of(counts, rows), len(texts), prompts=prompts, blocks=blocks)
+
+
+def zipf_of(counts: Sequence[Counter], rows: NDArray) -> float:
+    """The Zipf coefficient of the texts `rows`."""
+    together: Counter = Counter()
+    for row in rows:
+        together.update(counts[row])
+    frequencies = np.sort(np.fromiter(together.values(), float))[::-1]
+    ranks = np.log(np.arange(1, min(len(together), 5000)))
+    x, kept = np.unique(np.round(15 * ranks) / 15, return_index=True)
+    return -float(np.polyfit(x, np.log(frequencies[kept]), 1)[0]) if len(x) > 1 else float("nan")
+
+
+def gen_length(texts: Sequence[str], *, tokenize: Tokenize = str.split, prompts: Prompts = None) -> Bootstrapped:
+    """The mean number of words of a text, as papers print it: Su & Collier 2023.
+
+    Example:
+        >>> gen_length(["a b c", " d "]).value
+        2.0
+    """
+    check(texts, 1)
+    return bootstrap([len(tokenize(text)) for text in texts], prompts=prompts)
+
+
+def share_empty(texts: Sequence[str], *, prompts: Prompts = None) -> Bootstrapped:
+    """The part of the texts that are nothing but white space; most metrics leave those out, so report it beside them.
+
+    Example:
+        >>> share_empty(["a", " "]).value
+        0.5
+    """
+    check(texts, 1)
+    return bootstrap([float(not text.strip()) for text in texts], prompts=prompts)
+
+
+def unique_and_total(texts: Sequence[str], orders: Sequence[int], tokenize: Tokenize, leave: int = 0) -> NDArray:
+    """(N, 2 len(orders)): of each text its unique n-grams and all of them, for each order; `leave` out the last."""
+    rows = []
+    for text in texts:
+        words = tokenize(text)
+        grams = [[*n_grams(words, n)] for n in orders]
+        grams = [found[: len(found) - leave] for found in grams]
+        rows.append([count for found in grams for count in (len(set(found)), len(found))])
+    return np.array(rows, dtype=float)
+
+
+def n_grams(words: Sequence[Hashable], n: int) -> Iterator[tuple[Hashable, ...]]:
+    """The runs of n words."""
+    return zip(*(words[i:] for i in range(n)), strict=False)
+
+
+def repeated(sums: NDArray) -> NDArray:
+    """(..., 2) unique and total -> 1 - unique / total."""
+    return 1 - ratio(sums)
+
+
+def product(sums: NDArray) -> NDArray:
+    """(..., 2 K) unique and total of K orders -> the product of unique / total; NaN where an order has none."""
+    return ratio(sums.reshape(*sums.shape[:-1], -1, 2)).prod(-1)
+
+
+def rounded_product(sums: NDArray) -> NDArray:
+    """`product` in per cent, with each 100 (1 - unique / total) rounded to two decimals before."""
+    percent = np.round(100 * (1 - ratio(sums.reshape(*sums.shape[:-1], -1, 2))), 2)
+    return 100 * (1 - percent / 100).prod(-1)
+
+
+def check(texts: Sequence[str], n: int) -> None:
+    """Refuse what cannot be counted."""
+    if isinstance(texts, str):
+        raise TypeError(f"a metric takes a list of texts: write [{texts[:20]!r}]")
+    if not len(texts):
+        raise ValueError("there are no texts")
+    if n < 1:
+        raise ValueError(f"n must be at least 1, not {n}")

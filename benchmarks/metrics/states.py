@@ -1,0 +1,109 @@
+"""Hidden states of texts under any HuggingFace model, text by text, without padding: for features and isotropy."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+
+class TextStates(NamedTuple):
+    """The hidden states of one text.
+
+    text: its number among those given.
+    start: the position of the first state; above 0 where a prefix was read and left out.
+    states: (L, T, D) in the model's dtype, on its device: L layers, T tokens.
+    """
+
+    text: int
+    start: int
+    states: Tensor
+
+
+def read_states(
+    model: PreTrainedModel,
+    tokens: Sequence[Sequence[int]],
+    *,
+    starts: Sequence[int] | None = None,
+    layers: Sequence[int] | str = (-1,),
+    batch_size: int = 16,
+) -> Iterator[TextStates]:
+    """The states of each text, longest first, so that what does not fit in memory fails at once.
+
+    Layer 0 is the input embeddings; -1, the last, is after the final norm in GPT-2, Llama and their like, and what
+    contrastive search reads. Texts of like lengths share a forward; padding is on the right and masked. No logits are
+    computed. Of an encoder-decoder the encoder is read.
+
+    Args:
+        model: a causal LM, an encoder, or either without its head.
+        tokens: N lists of token ids, none empty.
+        starts: (N,) positions before which states are left out, those of a prefix; None: 0.
+        layers: which hidden states, as transformers numbers them, or "all".
+        batch_size: texts in a forward.
+
+    Raises:
+        ValueError: a text without tokens, longer than the model's window, or no longer than its start; a layer that the
+            model has not; `batch_size` below 1. All before any forward.
+
+    Example:
+        >>> import decoding
+        >>> model, tokenizer = decoding.load()
+        >>> [(found.text, found.states.shape) for found in read_states(model, [[1, 2], [3, 4, 5]], layers=(0, -1))]
+        [(1, torch.Size([2, 3, 576])), (0, torch.Size([2, 2, 576]))]
+    """
+    starts = [0] * len(tokens) if starts is None else starts
+    check(model, tokens, starts, layers, batch_size)
+    return read(model, tokens, starts, layers, batch_size)
+
+
+def read(
+    model: PreTrainedModel, tokens: Sequence[Sequence[int]], starts: Sequence[int], layers: Any, batch_size: int
+) -> Iterator[TextStates]:
+    """`read_states`, once its arguments are known to be good: nothing is held between two batches."""
+    order = sorted(range(len(tokens)), key=lambda i: -len(tokens[i]))
+    for first in range(0, len(order), batch_size):
+        rows = order[first : first + batch_size]
+        hidden = forward(model, [tokens[i] for i in rows], last=layers != "all" and set(layers) == {-1})
+        chosen = hidden if layers == "all" else [hidden[layer] for layer in layers]
+        for place, i in enumerate(rows):
+            found = torch.stack([layer[place, starts[i] : len(tokens[i])].to(chosen[-1].device) for layer in chosen])
+            yield TextStates(i, starts[i], found)
+
+
+@torch.no_grad()
+def forward(model: PreTrainedModel, rows: Sequence[Sequence[int]], last: bool) -> Sequence[Tensor]:
+    """The hidden states of right-padded rows, (B, T, D) each, without the output embedding; or the last alone."""
+    if (unwrap := getattr(model, "get_base_model", None)) is not None:  # peft: adapters stay inside
+        model = unwrap()
+    body = model.get_encoder() if model.config.is_encoder_decoder else getattr(model, model.base_model_prefix, model)
+    width = max(map(len, rows))
+    ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=model.device)
+    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=model.device)
+    options = {"use_cache": False} if getattr(model.config, "use_cache", False) else {}
+    output = body(input_ids=ids, attention_mask=mask, output_hidden_states=not last, return_dict=True, **options)
+    return [output.last_hidden_state] if last else output.hidden_states
+
+
+def check(model: PreTrainedModel, tokens: Sequence, starts: Sequence[int], layers: Any, batch_size: int) -> None:
+    """Refuse what would fail, or mean nothing, in a forward."""
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+    if len(starts) != len(tokens):
+        raise ValueError(f"{len(starts)} starts for {len(tokens)} texts: give one for each text")
+    window = window_of(model)
+    for i, (row, start) in enumerate(zip(tokens, starts, strict=True)):
+        if len(row) <= start:
+            raise ValueError(f"text {i} has no tokens to measure: leave out empty texts, in pairs where pairs compare")
+        if len(row) > window:
+            raise ValueError(f"text {i} has {len(row)} tokens and the model reads {window}: pass a max_length")
+    depth = getattr(model.config.get_text_config(), "num_hidden_layers", None)
+    if isinstance(layers, str) and layers != "all":
+        raise ValueError(f'layers must be numbers or "all", not {layers!r}')
+    if layers != "all" and (not len(layers) or (depth and not all(-depth - 1 <= i <= depth for i in layers))):
+        raise ValueError(f"layers must be among 0 (embeddings) to {depth}, or from the end, not {tuple(layers)}")
+
+
+def window_of(model: PreTrainedModel) -> float:
+    """The most positions that a model reads; inf where its configuration names no bound."""
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None) or float("inf")

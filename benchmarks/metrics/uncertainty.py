@@ -1,0 +1,237 @@
+"""How far a number would move with other prompts.
+
+The unit is the prompt: texts of one prompt are resampled together. Sums of counts per text are bootstrapped. Statistics
+of a whole corpus, such as the share of unique n-grams, are not: a resampled corpus holds the same text twice, which no
+new corpus would; they get a jackknife, which takes blocks of prompts away and repeats none.
+"""
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+Statistic = Callable[[NDArray], NDArray]
+CHUNK = 2**23  # numbers of a table of draws that are held at once
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number and how far to trust it.
+
+    Args:
+        value: of all texts.
+        low, high: what `how` says, NaN where nothing can be said.
+        how: what the interval is, and of how many.
+        n: prompts, or texts where no prompts are known.
+        p: of the test that belongs to the number, if there is one.
+
+    Example:
+        >>> Estimate(0.5, 0.4, 0.6, "95% t interval over 5 k-means seeds", 1000).as_dict()["low"]
+        0.4
+    """
+
+    value: float
+    low: float
+    high: float
+    how: str
+    n: int
+    p: float | None = field(default=None, kw_only=True)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: value, low, high, how, n and, of a tested number, p; None where a number is not finite."""
+        found = {name: getattr(self, name) for name in ("value", "low", "high", "how", "n")}
+        found |= {} if self.p is None else {"p": self.p}
+        return {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in found.items()}
+
+
+@dataclass(frozen=True)
+class Bootstrapped(Estimate):
+    """A function of sums over prompts, with its bootstrap interval.
+
+    Args:
+        counts: (n, K) float64, what each prompt adds to the sums.
+        statistic: (..., K) sums -> (...) values; the same for a sum and for any multiple of it.
+        per_text: (N,) float64, the statistic of each text alone, NaN where it has none.
+    """
+
+    counts: NDArray = field(repr=False, compare=False)
+    statistic: Statistic = field(repr=False, compare=False)
+    per_text: NDArray = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Jackknifed(Estimate):
+    """A statistic of the whole set, with its jackknife interval.
+
+    Args:
+        left_out: (B,) float64, the statistic without each block of prompts; B is 0 where there are under two prompts.
+    """
+
+    left_out: NDArray = field(repr=False, compare=False)
+
+
+def ratio(sums: NDArray) -> NDArray:
+    """(..., 2) sums -> first / second, NaN where the second is 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return sums[..., 0] / sums[..., 1]
+
+
+def bootstrap(
+    counts: ArrayLike,
+    statistic: Statistic = ratio,
+    *,
+    prompts: Sequence[Hashable] | None = None,
+    resamples: int = 9999,
+    seed: int = 0,
+) -> Bootstrapped:
+    """`statistic` of the sum of all rows, and its 95% percentile interval over resampled prompts.
+
+    Efron 1979; of sums rather than texts, as sacreBLEU does it, so that nothing is measured twice: one product of
+    matrices. A standard error is the deviation of the replicates; it is not divided again by their number.
+
+    Args:
+        counts: (N,) numbers, one a text, whose mean is taken, NaN where a text has none; or (N, K) counts.
+        statistic: (..., K) sums -> (...) values; for the default, first / second.
+        prompts: (N,) what each text continues; texts of one prompt stay together. None: a prompt a text.
+        resamples: how many.
+        seed: of the draws.
+
+    Raises:
+        ValueError: no texts, an infinite count, or not a prompt for each text.
+
+    Example:
+        >>> mean = bootstrap([1.0, 2.0, 3.0, 4.0])
+        >>> mean.value, mean.low, mean.high
+        (2.5, 1.5, 3.5)
+    """
+    rows = np.asarray(counts, dtype=float)
+    if rows.ndim == 1:
+        known = ~np.isnan(rows)
+        rows = np.stack([np.where(known, rows, 0.0), known.astype(float)], 1)
+    if rows.ndim != 2 or not len(rows):
+        raise ValueError(f"counts must be (N,) or (N, K), N at least 1, not {rows.shape}")
+    if not np.isfinite(rows).all():
+        raise ValueError("counts must be finite: leave out the texts that have none, with rows of zeros")
+    per_text, grouped = statistic(rows), grouped_sums(rows, prompts)
+    n, how = len(grouped), "none: one prompt"
+    low = high = np.nan
+    if n > 1:
+        found = np.concatenate([statistic(draw @ grouped) for draw in draws(n, resamples, seed)])
+        found = found[~np.isnan(found)]
+        how = f"95% percentile bootstrap over {n} prompts"
+        low, high = np.quantile(found, [0.025, 0.975]) if len(found) else (np.nan, np.nan)
+    value = float(statistic(grouped.sum(0)))
+    return Bootstrapped(value, float(low), float(high), how, n, counts=grouped, statistic=statistic, per_text=per_text)
+
+
+def jackknife(
+    statistic: Callable[[NDArray], float],
+    n: int,
+    *,
+    prompts: Sequence[Hashable] | None = None,
+    blocks: int = 20,
+    seed: int = 0,
+) -> Jackknifed:
+    """`statistic` of all texts, and a 95% t interval from what it is without each of `blocks` random blocks of prompts.
+
+    Var = (n - m) / (m B) sum_b (theta_b - mean)^2 for B blocks of m of n prompts: Shao & Wu 1989, and for m = 1
+    Quenouille and Tukey's. The jackknife variance is too large rather than too small (Efron & Stein 1981). What the
+    statistic loses by a smaller corpus it loses in every block alike, so that its dependence on size does not enter.
+
+    Args:
+        statistic: (k,) int64 numbers of texts, in order -> its value on those.
+        n: texts.
+        prompts: see `bootstrap`.
+        blocks: how many; with fewer than twice as many prompts, one for each prompt.
+        seed: of the blocks. Equal prompts, blocks and seed give equal blocks, so that two results can be compared.
+
+    Raises:
+        ValueError: no texts, fewer than 2 blocks, or not a prompt for each text.
+
+    Example:
+        >>> values = np.array([1.0, 2.0, 3.0, 4.0])
+        >>> mean = jackknife(lambda rows: values[rows].mean(), 4)
+        >>> mean.value, round(mean.high - mean.value, 3)  # t(3) times the standard error of a mean
+        (2.5, 2.054)
+    """
+    if n < 1 or blocks < 2:
+        raise ValueError(f"a jackknife needs at least 1 text and 2 blocks, not {n} and {blocks}")
+    owners = prompt_numbers(n, prompts)
+    block = blocks_of(int(owners.max()) + 1, blocks, seed)[owners]
+    count, size = int(owners.max()) + 1, int(block.max()) + 1
+    value = float(statistic(np.arange(n)))
+    if size < 2:
+        return Jackknifed(value, np.nan, np.nan, "none: one prompt", count, left_out=np.empty(0))
+    left_out = np.array([statistic(np.flatnonzero(block != b)) for b in range(size)])
+    low, high = jackknife_interval(value, left_out, count)
+    how = f"95% jackknife over {size} blocks of {count // size} of {count} prompts"
+    return Jackknifed(value, low, high, how, count, left_out=left_out)
+
+
+def jackknife_interval(value: float, left_out: NDArray, n: int) -> tuple[float, float]:
+    """The 95% t interval around `value` from its (B,) values without equal blocks of n prompts; see `jackknife`."""
+    half = jackknife_error(left_out, n) * stats.t.ppf(0.975, len(left_out) - 1)
+    return float(value - half), float(value + half)
+
+
+def jackknife_error(left_out: NDArray, n: int) -> float:
+    """The standard error from the (B,) values without equal blocks of n prompts."""
+    size = n // len(left_out)
+    return float(np.sqrt((n - size) / size * np.mean((left_out - left_out.mean()) ** 2)))
+
+
+def over_runs(values: Sequence[float], what: str = "generation seeds") -> Estimate:
+    """The mean of the values of several runs, with a 95% t interval: how far chance in `what` moves the mean.
+
+    Raises:
+        ValueError: no values.
+
+    Example:
+        >>> over_runs([0.9, 0.92, 0.94]).how
+        '95% t interval over 3 generation seeds'
+    """
+    if not len(values):
+        raise ValueError("over_runs needs the value of at least one run")
+    n, mean = len(values), float(np.mean(values))
+    if n == 1:
+        return Estimate(mean, np.nan, np.nan, f"none: one of {what}", 1)
+    half = float(stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
+    return Estimate(mean, mean - half, mean + half, f"95% t interval over {n} {what}", n)
+
+
+def draws(n: int, resamples: int, seed: int) -> Iterator[NDArray]:
+    """(b, n) float64 tables: how often each of n prompts is drawn in each resample."""
+    rng, step = np.random.default_rng(seed), max(1, CHUNK // n)
+    for start in range(0, resamples, step):
+        yield rng.multinomial(n, np.full(n, 1 / n), size=min(step, resamples - start)).astype(float)
+
+
+def blocks_of(n: int, blocks: int, seed: int) -> NDArray:
+    """(n,) int64: the block of each prompt, all of one size; -1 for what is left over, which stays in everything."""
+    if n < 2 * blocks:
+        return np.arange(n)
+    order = np.random.default_rng(seed).permutation(n)
+    block = np.full(n, -1)
+    block[order[: n // blocks * blocks]] = np.arange(n // blocks * blocks) % blocks
+    return block
+
+
+def prompt_numbers(n: int, prompts: Sequence[Hashable] | None) -> NDArray:
+    """(n,) int64: which prompt each of n texts continues, numbered as they come."""
+    if prompts is None:
+        return np.arange(n)
+    if len(prompts) != n:
+        raise ValueError(f"{len(prompts)} prompts for {n} texts: give one for each text")
+    places: dict[Hashable, int] = {}
+    return np.array([places.setdefault(prompt, len(places)) for prompt in prompts])
+
+
+def grouped_sums(rows: NDArray, prompts: Sequence[Hashable] | None) -> NDArray:
+    """(N, K) counts of texts -> (n, K) of prompts."""
+    owners = prompt_numbers(len(rows), prompts)
+    found = np.zeros((int(owners.max()) + 1, rows.shape[1]))
+    np.add.at(found, owners, rows)
+    return found

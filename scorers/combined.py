@@ -1,0 +1,148 @@
+"""Scorers made of others: weighted sums of them, and means of pairwise comparisons."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .encoding import distinct, require_one_of
+from .scorer import Scorer, as_scorer
+
+
+@dataclass(frozen=True, eq=False)
+class Weighted(Scorer):
+    """Σ_k w_k f(s_k), where f puts the scores of a prefix's continuations on one scale.
+
+    Scorers speak of units of their own: dot products of 10, log-likelihoods of -300. f is
+    "none": what the scorer says; the weights must know the units;
+    "z": (s - mean) / deviation over the continuations of the prefix in this call, 0 where they are all the same;
+    "rank": the share of the others that it beats, ties half, in [0, 1]; of a single one 1/2.
+    With "z" and "rank" a score depends on the other continuations: the sum is set-wise. A continuation that a term
+    rejects (-inf) is rejected, and the others are compared without it. A scorer of weight 0 does not run.
+
+    Args:
+        terms: pairs (w_k, s_k), w_k finite, s_k a scorer or a function of (prefixes, continuations).
+        normalise: f.
+
+    Raises:
+        ValueError: no terms, a weight that is not finite, another f.
+
+    Example:
+        >>> length = lambda prefixes, texts: [len(text) for text in texts]
+        >>> vowels = lambda prefixes, texts: [sum(c in "aeiou" for c in text) for text in texts]
+        >>> Weighted([(1, vowels), (-0.5, length)])(["x"] * 2, ["aloe", "rhythm"])
+        tensor([ 1., -3.])
+        >>> Weighted([(1, vowels), (1, length)], normalise="rank")(["x"] * 2, ["aloe", "rhythm"])
+        tensor([1., 1.])
+    """
+
+    terms: Sequence[tuple[float, Any]]
+    normalise: str = "none"
+
+    def __post_init__(self) -> None:
+        require_one_of("normalise", self.normalise, ("none", "z", "rank"))
+        terms = tuple((float(weight), as_scorer(scorer)) for weight, scorer in self.terms)
+        if not terms or not all(torch.tensor(weight).isfinite() for weight, _ in terms):
+            raise ValueError("a weighted sum needs at least one term, and finite weights")
+        object.__setattr__(self, "terms", terms)
+        counted = [scorer for _, scorer in self._counted()]
+        object.__setattr__(self, "partial", all(scorer.partial for scorer in counted))
+        object.__setattr__(self, "setwise", self.normalise != "none" or any(scorer.setwise for scorer in counted))
+
+    def __call__(self, prefixes: Sequence[str], continuations: Sequence[str]) -> Tensor:
+        """As every scorer; each term is called, so one that reads prefixes a few at a time does."""
+        if isinstance(prefixes, str) or isinstance(continuations, str) or len(prefixes) != len(continuations):
+            return super().__call__(prefixes, continuations)  # it says what is wrong
+        return self._sum([scorer(prefixes, continuations) for _, scorer in self._counted()], distinct(prefixes)[1])
+
+    def read(self, prefixes: Sequence[str]) -> Any:
+        """The state of each scorer that counts."""
+        return [scorer.read(prefixes) for _, scorer in self._counted()]
+
+    def score(self, state: Any, owners: Sequence[int], continuations: Sequence[str]) -> Tensor:
+        """(N,) sums."""
+        counted = zip(self._counted(), state, strict=True)
+        return self._sum([scorer.score(own, owners, continuations) for (_, scorer), own in counted], owners)
+
+    def _counted(self) -> list[tuple[float, Scorer]]:
+        return [(weight, scorer) for weight, scorer in self.terms if weight]
+
+    def _sum(self, scores: Sequence[Tensor], owners: Sequence[int]) -> Tensor:
+        total = torch.zeros(len(owners), dtype=torch.float64)
+        for (weight, _), own in zip(self._counted(), scores, strict=True):
+            total += weight * normalised(own.double(), owners, self.normalise)
+        for own in scores:
+            total[own == -torch.inf] = -torch.inf
+        return total.float()
+
+
+class Pairwise(Scorer):
+    """How often a continuation wins against the others of its prefix: for rankers that compare two, such as PairRM.
+
+    s_i = mean over j != i of (P(i before j) + 1 - P(j before i)) / 2, so each pair is compared in both orders, since
+    rankers prefer a place. Equal texts draw, 1/2, and are not compared; so does a single continuation. n different
+    continuations of a prefix cost n (n - 1) comparisons, which `compare` gets all at once.
+
+    Example:
+        >>> class Longer(Pairwise):
+        ...     def compare(self, state, owners, first, second):
+        ...         lengths = [len(a) - len(b) for a, b in zip(first, second)]
+        ...         return torch.tensor(lengths, dtype=torch.float32).sigmoid()
+        >>> Longer()(["x"] * 3, ["a", "aa", "aaaa"])
+        tensor([0.1582, 0.4251, 0.9167])
+    """
+
+    partial: bool = False
+    setwise: bool = True
+
+    @abstractmethod
+    def compare(self, state: Any, owners: Sequence[int], first: Sequence[str], second: Sequence[str]) -> Tensor:
+        """(M,) in [0, 1]: how probable it is that `first[m]` is better than `second[m]` after prefix `owners[m]`."""
+
+    def score(self, state: Any, owners: Sequence[int], continuations: Sequence[str]) -> Tensor:
+        """(N,) in [0, 1].
+
+        Raises:
+            ValueError: `compare` gave something else than M probabilities.
+        """
+        groups: dict[int, dict[str, None]] = {}
+        for owner, text in zip(owners, continuations, strict=True):
+            groups.setdefault(owner, {})[text] = None
+        duels = [(owner, a, b) for owner, texts in groups.items() for a in texts for b in texts if a != b]
+        wins: dict[tuple[int, str, str], float] = {}
+        if duels:
+            first, second = [a for _, a, _ in duels], [b for _, _, b in duels]
+            found = torch.as_tensor(self.compare(state, [owner for owner, _, _ in duels], first, second))
+            found = found.detach().to("cpu", torch.float64)
+            if found.shape != (len(duels),) or not ((found >= 0) & (found <= 1)).all():
+                raise ValueError(f"{type(self).__name__}.compare must give {len(duels)} numbers in 0 to 1")
+            wins = dict(zip(duels, found.tolist(), strict=True))
+        scores = []
+        for i, (owner, text) in enumerate(zip(owners, continuations, strict=True)):
+            others = [continuations[j] for j, other in enumerate(owners) if other == owner and j != i]
+            points = [(wins.get((owner, text, b), 0.5) + 1 - wins.get((owner, b, text), 0.5)) / 2 for b in others]
+            scores.append(sum(points) / len(points) if points else 0.5)
+        return torch.tensor(scores, dtype=torch.float32)
+
+
+def normalised(scores: Tensor, owners: Sequence[int], how: str) -> Tensor:
+    """(N,) scores on the scale of their owners' continuations; those of -inf stand aside, at 0."""
+    found = scores.masked_fill(scores == -torch.inf, 0.0)
+    if how == "none":
+        return found
+    owner = torch.tensor(owners)
+    for group in owner.unique():
+        rows = ((owner == group) & (scores != -torch.inf)).nonzero().flatten()
+        own = scores[rows]
+        if how == "z":
+            centred = own - own.mean()
+            deviation = centred.square().mean().sqrt()
+            same = deviation <= 1e-6 * own.abs().max().clamp(min=1e-30) if len(own) else True
+            found[rows] = torch.zeros_like(own) if same else centred / deviation
+        else:
+            beaten = (own[:, None] > own).sum(1) + ((own[:, None] == own).sum(1) - 1) / 2
+            found[rows] = beaten.double() / (len(own) - 1) if len(own) > 1 else torch.full_like(own, 0.5)
+    return found

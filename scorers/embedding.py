@@ -1,0 +1,201 @@
+"""How near a continuation's meaning is to its prefix's: the cosine of two embeddings, of any encoder or LM."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import AutoModel
+
+from .encoding import (
+    batches,
+    context_length,
+    distinct,
+    evaluating,
+    load_model,
+    load_tokenizer,
+    pad,
+    require_count,
+    require_one_of,
+    tokenise,
+    wide,
+)
+from .scorer import Scorer
+
+TEXT = "{text}"
+PROMPT_EOL = 'This sentence : "{text}" means in one word:"'  # Jiang et al. 2023 (arXiv 2307.16645), PromptEOL
+
+
+@dataclass(frozen=True)
+class Whitening:
+    """x -> (x - mean) matrix: coordinates without correlation and of variance 1. Su et al. 2021 (arXiv 2103.15316).
+
+    mean: (D,) float64. matrix: (D, K) float64, K <= D.
+
+    Example:
+        >>> x = torch.randn(500, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor([9.0, 1.0, 0.1])
+        >>> (Whitening.fit(x, 2)(x).T.cov().diag() * 100).round()
+        tensor([100., 100.])
+    """
+
+    mean: Tensor
+    matrix: Tensor
+
+    @classmethod
+    def fit(cls, vectors: Tensor, dimensions: int | None = None) -> "Whitening":
+        """From (N, D) vectors of any float type, N at least 2; `dimensions`: the K of most variance, None: all.
+
+        Directions without variance, such as there are if N <= D, are left out.
+
+        Raises:
+            ValueError: too few vectors, or all are the same; more dimensions than there is variance in.
+        """
+        require_count("dimensions", dimensions, optional=True)
+        vectors = vectors.detach().to("cpu", torch.float64)
+        if vectors.dim() != 2 or len(vectors) < 2:
+            raise ValueError(f"whitening needs (N, D) vectors, N at least 2, not {tuple(vectors.shape)}")
+        variances, directions = torch.linalg.eigh(torch.atleast_2d(vectors.T.cov()))
+        real = variances > variances[-1].clamp(min=1e-300) * 1e-8  # least first
+        kept = variances.flip(0)[: int(real.sum())][:dimensions]
+        if not len(kept) or len(kept) < (dimensions or 0):
+            raise ValueError(
+                f"these {len(vectors)} vectors vary in {int(real.sum())} dimensions: give more, or ask less"
+            )
+        return cls(vectors.mean(0), directions.flip(1)[:, : len(kept)] / kept.sqrt())
+
+    def __call__(self, vectors: Tensor) -> Tensor:
+        """(N, D) -> (N, K), of the same type and device."""
+        return (vectors - self.mean.to(vectors)) @ self.matrix.to(vectors)
+
+
+@dataclass(frozen=True, eq=False)
+class Embedding(Scorer):
+    """cos(e(prefix), e(continuation)), in [-1, 1], where e pools the hidden states of a model.
+
+    Prefixes longer than the model reads lose their beginning, continuations their end. A text of no tokens has no
+    embedding, and its cosine is 0. A prefix is embedded once.
+
+    Args:
+        model: any encoder, causal LM (its last hidden states are taken, not its logits) or encoder-decoder (its encoder
+            is). tokenizer: its tokenizer.
+        pooling: of the states: "mean" over the text's tokens, special ones included; "last", the last token's, for LMs;
+            "first", the first one's, for encoders trained so.
+        prompt: what is read in the place of a text, with "{text}" where it goes; None: the text alone. With
+            pooling="last", `PROMPT_EOL` asks an LM for the text's meaning.
+        layer: of the states: -1 the last one, 0 the embeddings of the tokens.
+        whitening: applied to the embeddings; see `whitened`.
+        batch_size: texts in a forward, at least 1. max_length: tokens of a text, the prompt included; None: what the
+            model reads.
+
+    Raises:
+        ValueError: an option out of range, a prompt without its place.
+
+    Example:
+        >>> import decoding
+        >>> scorer = Embedding(*decoding.load())
+        >>> near, far = scorer(["The cat sat on the mat."] * 2, ["A kitten lay on a rug.", "Stocks fell by 3 percent."])
+        >>> bool(near > far)
+        True
+    """
+
+    model: Any = field(repr=False)
+    tokenizer: Any = field(repr=False)
+    pooling: str = "mean"
+    prompt: str | None = None
+    layer: int = -1
+    whitening: Whitening | None = field(default=None, repr=False)
+    batch_size: int = 32
+    max_length: int | None = None
+
+    def __post_init__(self) -> None:
+        require_one_of("pooling", self.pooling, ("mean", "last", "first"))
+        require_count("batch_size", self.batch_size)
+        require_count("max_length", self.max_length, optional=True)
+        if self.prompt is not None and self.prompt.count(TEXT) != 1:
+            raise ValueError(f'prompt must have "{TEXT}" once, where the text goes, and not be {self.prompt!r}')
+
+    @classmethod
+    def from_pretrained(
+        cls, source: str | Path, tokenizer: Any = None, *, device: Any = None, dtype: Any = None, **options: Any
+    ) -> "Embedding":
+        """The model and tokenizer of a hub id or folder.
+
+        Args:
+            tokenizer: another one, or its hub id or folder. device: None: the accelerator if there is one, else the
+                CPU. dtype: None: the checkpoint's. options: of the class.
+
+        Raises:
+            ValueError: there is no such model or tokenizer.
+        """
+        tokenizer = load_tokenizer(source if tokenizer is None else tokenizer)
+        cls(None, tokenizer, **options)  # refuses what is wrong before the weights are read
+        return cls(load_model(AutoModel, source, device=device, dtype=dtype), tokenizer, **options)
+
+    def whitened(self, texts: Sequence[str], dimensions: int | None = None) -> "Embedding":
+        """The same with a `Whitening` fitted to the embeddings of these texts; thousands, of the kind that is scored.
+
+        Raises:
+            ValueError: see `Whitening.fit`.
+        """
+        plain = replace(self, whitening=None)
+        return replace(self, whitening=Whitening.fit(plain.embed(texts), dimensions))
+
+    def read(self, prefixes: Sequence[str]) -> Any:
+        """(P, D) unit vectors of the prefixes."""
+        return F.normalize(self.embed(prefixes, "end"), dim=-1)
+
+    def score(self, state: Any, owners: Sequence[int], continuations: Sequence[str]) -> Tensor:
+        """(N,) cosines."""
+        vectors = F.normalize(self.embed(continuations), dim=-1)
+        return (state[list(owners)] * vectors).sum(-1).to("cpu", torch.float32)
+
+    def embed(self, texts: Sequence[str], keep: str = "start") -> Tensor:
+        """(N, D) embeddings on the model's device, float32 or wider, not normalised; equal texts are read once.
+
+        keep: which end stays of a text that is too long, "start" or "end".
+        """
+        different, places = distinct(texts)
+        rows = self._tokens(different, keep)
+        found: Tensor | None = None
+        with evaluating(self.model):
+            for batch in batches([len(row["input_ids"]) for row in rows], self.batch_size):
+                full = [i for i in batch if rows[i]["input_ids"]]
+                if full:
+                    pooled = self._pool([rows[i] for i in full])
+                    found = pooled.new_zeros(len(rows), pooled.shape[1]) if found is None else found
+                    found[full] = pooled
+        if found is None:
+            found = wide(torch.zeros(len(rows), 1, device=self.model.device, dtype=self.model.dtype))
+        return found[places]
+
+    def _tokens(self, texts: Sequence[str], keep: Any) -> list[dict[str, list[int]]]:
+        length = self.max_length or context_length(self.model, self.tokenizer)
+        if self.prompt is None:
+            return tokenise(self.tokenizer, texts, length, keep)
+        start = self.prompt.index(TEXT)
+        prompted = [self.prompt.replace(TEXT, text) for text in texts]
+        spans = [(start, start + len(text)) for text in texts]
+        return tokenise(self.tokenizer, prompted, length, keep, spans=spans)
+
+    def _pool(self, rows: list[dict[str, list[int]]]) -> Tensor:
+        """(B, D) of rows of at least one token."""
+        reader = encoder_of(self.model)
+        inputs = pad(rows, self.tokenizer.pad_token_id or 0, self.model.device)  # the mask hides what pads
+        out = reader(**inputs, output_hidden_states=self.layer != -1, return_dict=True)
+        states = wide(out.last_hidden_state if self.layer == -1 else out.hidden_states[self.layer])
+        mask = inputs["attention_mask"].to(states)
+        if self.pooling == "mean":
+            pooled = (states * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True)
+        else:
+            last = mask.sum(1).long() - 1
+            pooled = states[torch.arange(len(states)), last if self.pooling == "last" else 0]
+        return pooled if self.whitening is None else self.whitening(pooled)
+
+
+def encoder_of(model: Any) -> Any:
+    """The part of a model that makes hidden states of a text: without a head, and of an encoder-decoder the encoder."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model  # of peft: adapters stay in it
+    return inner.get_encoder() if inner.config.is_encoder_decoder else inner.base_model

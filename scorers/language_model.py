@@ -1,0 +1,209 @@
+"""log p(text | prefix) of a causal LM. A prefix is read once; its keys and values serve all texts that follow it."""
+
+import copy
+import inspect
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, DummyLayer, DynamicLayer, DynamicSlidingWindowLayer
+
+from .encoding import batches, context_length, distinct, evaluating, pad, tokenise, wide
+
+Span = tuple[list[int], list[int]]  # tokens that are given, and those after them whose probability is asked
+FORKABLE = (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer)  # others keep a state that takes one token at a time
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """The cache of a batch of prefixes, without their last tokens, and its mask: (B, T), padded on the left."""
+
+    cache: Any
+    mask: Tensor
+
+
+@dataclass(frozen=True)
+class Prefixes:
+    """Texts that were read.
+
+    shelves: caches. places: the shelf of each text and its row there, None where there is no cache to go on from.
+    """
+
+    texts: list[str]
+    shelves: list[Shelf]
+    places: list[tuple[int, int] | None]
+
+
+class LanguageModel:
+    """Reads texts by a causal LM, batched; sums of log-probabilities are float64, of the whole vocabulary.
+
+    Prefix and text are tokenised together, as one text; what the text adds to the prefix's own tokens is scored. Where
+    the border runs through a token, that token is scored, after the tokens that both ways share. Such a pair is read
+    from its beginning, as are all pairs of models whose cache cannot be forked; every other goes on from the cache.
+
+    Special tokens stand where the tokenizer puts them at the beginning of a text, and none at its end. Before a text
+    of which nothing is given stands the beginning of text, or the end of text where there is no such token.
+
+    Args:
+        model: any causal LM of transformers. tokenizer: its tokenizer.
+        batch_size: rows in a forward. prefix_tokens: how many of its last tokens are read of a prefix; None: three
+            quarters of the model's context. The rest of the context is the text's, which is cut there, with a warning.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, batch_size: int, prefix_tokens: int | None) -> None:
+        self.model, self.tokenizer, self.batch_size = model, tokenizer, batch_size
+        encoded = tokenizer("a", return_special_tokens_mask=True)
+        special = zip(encoded["input_ids"], encoded["special_tokens_mask"], strict=True)
+        self.lead = [token for token, _ in takewhile(lambda pair: pair[1], special)]
+        start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+        if not self.lead and start is None:
+            raise ValueError("this tokenizer has neither a beginning nor an end of text to stand before a first token")
+        self.begin = self.lead or [start]
+        self.context = context_length(model, tokenizer)
+        self.prefix_tokens = prefix_tokens or (self.context and max(self.context * 3 // 4, 1))
+        inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+        if self.context and self.prefix_tokens and self.prefix_tokens >= self.context:
+            raise ValueError(f"prefix_tokens must leave room for a text: less than the {self.context} the model reads")
+        self.takes = set(inspect.signature(inner.forward).parameters)
+
+    def tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        """The tokens of each text, no special ones."""
+        return [row["input_ids"] for row in tokenise(self.tokenizer, texts, add_special_tokens=False)]
+
+    def cut(self, tokens: list[int], begin: list[int]) -> list[int]:
+        """What is read of a prefix: its last tokens, behind `begin`."""
+        room = None if self.prefix_tokens is None else max(self.prefix_tokens - len(begin), 0)
+        return [*begin, *(tokens if room is None else tokens[max(len(tokens) - room, 0) :])] or self.begin
+
+    def read(self, texts: Sequence[str]) -> Prefixes:
+        """Read P prefixes, equal ones once."""
+        different, copies = distinct(texts)
+        tokens = [self.cut(row, self.lead) for row in self.tokens(different)]
+        shelves: list[Shelf] = []
+        places: list[tuple[int, int] | None] = [None] * len(tokens)
+        with evaluating(self.model):
+            for batch in batches(list(map(len, tokens)), self.batch_size):
+                shelf = self._read([tokens[i][:-1] for i in batch])
+                if shelf is None:
+                    break  # nothing to keep, of this model or of prefixes of one token
+                for row, i in enumerate(batch):
+                    places[i] = len(shelves), row
+                shelves.append(shelf)
+        return Prefixes([different[i] for i in copies], shelves, [places[i] for i in copies])
+
+    def follow(self, state: Prefixes, owners: Sequence[int], texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """log p of texts after prefixes of `state`: their sums, (N,) float64, and numbers of tokens, (N,) int64."""
+        pairs, copies = distinct([(owner, text) for owner, text in zip(owners, texts, strict=True)])
+        spans, whole = self.spans([state.texts[owner] for owner, _ in pairs], [text for _, text in pairs], self.lead)
+        sums = torch.zeros(len(pairs), dtype=torch.float64)
+        shelved: dict[int, list[int]] = {}
+        anew = []
+        for i, (owner, _) in enumerate(pairs):
+            place = state.places[owner]
+            if place is not None and whole[i]:
+                shelved.setdefault(place[0], []).append(i)
+            else:
+                anew.append(i)
+        with evaluating(self.model):
+            for number, members in shelved.items():
+                for batch in batches([len(spans[i][1]) for i in members], self.batch_size):
+                    own = [members[j] for j in batch]
+                    rows = [place[1] for i in own if (place := state.places[pairs[i][0]])]
+                    sums[own] = self._continue(state.shelves[number], rows, [spans[i] for i in own])
+        if anew:
+            sums[anew] = self.whole([spans[i] for i in anew])
+        counts = torch.tensor([len(tail) for _, tail in spans], dtype=torch.long)
+        return sums[copies], counts[copies]
+
+    def spans(self, prefixes: Sequence[str], texts: Sequence[str], begin: list[int]) -> tuple[list[Span], list[bool]]:
+        """The tokens of each prefix and of the text after it, and whether all of the prefix's own are among them."""
+        own = self.tokens(prefixes)
+        joint = self.tokens([prefix + text for prefix, text in zip(prefixes, texts, strict=True)])
+        spans, whole = [], []
+        for alone, both in zip(own, joint, strict=True):
+            shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(alone, both, strict=False)))
+            spans.append(self.fitted(self.cut(alone[:shared], begin), both[shared:]))
+            whole.append(shared == len(alone))
+        return spans, whole
+
+    def fitted(self, head: list[int], tail: list[int]) -> Span:
+        """The tokens, of which the last are left out where there is no room for them."""
+        if self.context and len(head) + len(tail) > self.context:
+            warnings.warn(
+                f"the model reads {self.context} tokens, and some texts are longer: what follows does not count; "
+                "score shorter ones, or give prefixes less room by prefix_tokens=",
+                stacklevel=5,
+            )
+            tail = tail[: self.context - len(head)]
+        return head, tail
+
+    def whole(self, spans: Sequence[Span]) -> Tensor:
+        """(N,) float64 sums of log p of each tail after its head, read from the beginning."""
+        sums = torch.zeros(len(spans), dtype=torch.float64)
+        with evaluating(self.model):
+            said = [i for i, (_, tail) in enumerate(spans) if tail]
+            for places in batches([sum(map(len, spans[i])) for i in said], self.batch_size):
+                batch = [said[place] for place in places]
+                rows = [{"input_ids": (spans[i][0] + spans[i][1])[:-1]} for i in batch]  # nothing comes after the last
+                inputs = pad(rows, 0, self.model.device)
+                first = [len(spans[i][0]) - 1 for i in batch]
+                length = inputs["input_ids"].shape[1]
+                logits = self._forward(length - min(first), **inputs).logits
+                shift = length - logits.shape[1]
+                starts = [start - shift for start in first]
+                sums[batch] = log_p(logits, starts, [spans[i][1] for i in batch])
+        return sums
+
+    def _read(self, rows: list[list[int]]) -> Shelf | None:
+        if not any(rows):
+            return None
+        inputs = pad([{"input_ids": row} for row in rows], 0, self.model.device, side="left")
+        positions = (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)
+        out = self._forward(1, position_ids=positions, use_cache=True, **inputs)
+        cache: Any = getattr(out, "past_key_values", None)
+        layers = getattr(cache, "layers", None) if isinstance(cache, Cache) else None
+        if not layers or not all(type(layer) in FORKABLE for layer in layers):
+            return None
+        return Shelf(cache, inputs["attention_mask"])
+
+    def _continue(self, shelf: Shelf, rows: list[int], spans: list[Span]) -> Tensor:
+        row = torch.tensor(rows, device=shelf.mask.device)
+        inputs = pad([{"input_ids": [head[-1], *tail[:-1]]} for head, tail in spans], 0, self.model.device)
+        before = shelf.mask[row]
+        ids, mask = inputs["input_ids"], torch.cat([before, inputs["attention_mask"]], dim=1)
+        positions = before.sum(1, keepdim=True) + torch.arange(ids.shape[1], device=ids.device)
+        limit = self.context and self.context - 1  # padding runs on where there may be no position for it
+        positions = positions.clamp(max=limit) if limit else positions
+        cache = fork(shelf.cache, row)
+        out = self._forward(None, input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache)
+        return log_p(out.logits, [0] * len(spans), [tail for _, tail in spans])
+
+    def _forward(self, last: int | None, **inputs: Any) -> Any:
+        """last: how many positions' logits are needed, from the end; None: all."""
+        if last is not None:
+            inputs["logits_to_keep"] = last
+        inputs.setdefault("use_cache", "past_key_values" in inputs)
+        optional = ("position_ids", "logits_to_keep", "use_cache")
+        return self.model(**{k: v for k, v in inputs.items() if k not in optional or k in self.takes}, return_dict=True)
+
+
+def log_p(logits: Tensor, starts: Sequence[int], tails: Sequence[list[int]]) -> Tensor:
+    """(B,) float64 on the CPU: the sum of log p of each row's tail, whose first token `logits[row, start]` predict."""
+    sums = []
+    for row, start, tail in zip(logits, starts, tails, strict=True):  # a row at a time: a vocabulary is wide
+        tokens = torch.tensor(tail, dtype=torch.long, device=logits.device)
+        found = wide(row[start : start + len(tail)]).log_softmax(-1).gather(1, tokens[:, None])
+        sums.append(found.double().sum().cpu())
+    return torch.stack(sums)
+
+
+def fork(cache: Any, rows: Tensor) -> Any:
+    """A cache of these rows of another, which stays as it is."""
+    forked = copy.copy(cache)
+    forked.layers = [copy.copy(layer) for layer in cache.layers]
+    forked.batch_select_indices(rows)
+    return forked

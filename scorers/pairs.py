@@ -1,0 +1,283 @@
+"""Prefixes and continuations out of documents, and which is a negative for which. Krishna et al. 2022, section 2.2."""
+
+import gzip
+import json
+import random
+import re
+import zlib
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+# A sentence ends at a mark, closing quotes and white space, unless it goes on in lower case; a line ends one too.
+BORDER = re.compile(
+    r"(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bDr)(?<!\bSt)[.!?]+[\"'\u201d\u2019)\]_]*(\s+)(?![a-z\s])|(\s*\n\s*)"
+)
+
+
+@dataclass(frozen=True)
+class Document:
+    """A text and what it is called."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Window:
+    """A prefix and what follows it in a document.
+
+    document: the number of its document. start, middle, end: characters of the document's text where the prefix
+    begins, where the continuation does, and where that ends. generated: what a language model made of the prefix.
+    """
+
+    document: int
+    start: int
+    middle: int
+    end: int
+    prefix: str
+    continuation: str
+    generated: str | None = None
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How documents are cut into windows, whose parts begin and end where sentences do.
+
+    number: windows of a document, at most; at least 1. prefix_words: a prefix is the longest run of whole sentences
+    with at most so many words; at least 1. shortest, longest: words of a continuation, 1 <= shortest <= longest; a
+    prefix has at least `shortest` of them too. seed: of the choice of places and lengths.
+
+    Raises:
+        ValueError: a number is out of range.
+
+    Example:
+        >>> text = "One two three. Four five six seven! " * 3
+        >>> [window.continuation for window in Cut(1, 8, 3, 4).windows(0, text)]
+        ['Four five six seven!']
+    """
+
+    number: int = 100
+    prefix_words: int = 256
+    shortest: int = 10
+    longest: int = 128
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.number < 1:
+            raise ValueError(f"--windows must be at least 1, not {self.number}")
+        if self.prefix_words < 1:
+            raise ValueError(f"--prefix-words must be at least 1, not {self.prefix_words}")
+        if not 1 <= self.shortest <= self.longest:
+            raise ValueError(
+                f"--continuation-words must be two numbers, at least 1 and in order, not {self.shortest} {self.longest}"
+            )
+
+    def windows(self, document: int, text: str) -> list[Window]:
+        """At most `number` windows at random places, in the order of a shuffle; the same ones wherever the text is."""
+        spans = sentences(text)
+        counts = [0]  # words before each sentence
+        for start, end in spans:
+            counts.append(counts[-1] + len(text[start:end].split()))
+        draw = random.Random(f"{self.seed}/{zlib.crc32(text.encode())}")
+        borders = list(range(1, len(spans)))
+        draw.shuffle(borders)
+        found: list[Window] = []
+        for border in borders:
+            if len(found) == self.number:
+                break
+            wish = draw.randint(self.shortest, self.longest)
+            first = bisect_left(counts, counts[border] - self.prefix_words)
+            low, high = (bisect_left(counts, counts[border] + words) for words in (self.shortest, self.longest + 1))
+            # `low` is the first end that makes the continuation long enough, `high` the first that makes it too long
+            if counts[border] - counts[first] < self.shortest or low >= high:
+                continue
+            last = min(range(low, high), key=lambda i: abs(counts[i] - counts[border] - wish))
+            start, middle, end = spans[first][0], spans[border][0], spans[last - 1][1]
+            prefix = text[start : spans[border - 1][1]]
+            found.append(Window(document, start, middle, end, prefix, text[middle:end]))
+        return found
+
+
+def sentences(text: str) -> list[tuple[int, int]]:
+    """(start, end) of every sentence, in characters, without the white space around it.
+
+    Example:
+        >>> text = 'She left. "Why?" said he.  Mr. Poe wept.'
+        >>> [text[start:end] for start, end in sentences(text)]
+        ['She left.', '"Why?" said he.', 'Mr. Poe wept.']
+    """
+    spans, start = [], len(text) - len(text.lstrip())
+    for border in BORDER.finditer(text):
+        gap = 1 if border[1] else 2
+        if start < border.start(gap):
+            spans.append((start, border.start(gap)))
+        start = border.end(gap)
+    if text[start:].strip():
+        spans.append((start, len(text.rstrip())))
+    return spans
+
+
+def read_documents(paths: Sequence[Path], field: str = "text") -> list[Document]:
+    """The distinct documents of the files: of .jsonl and .json one a line, of others one a file; .gz is unpacked.
+
+    Args:
+        paths: files. field: of JSON lines, where the text stands.
+
+    Raises:
+        OSError: a file cannot be read. ValueError: not UTF-8, not gzip, or a line without a text; it says where.
+    """
+    found: dict[str, Document] = {}
+    for path in paths:
+        name = path.name.removesuffix(".gz")
+        text = read_text(path)
+        documents = [Document(name, text)]
+        if name.endswith((".jsonl", ".json")):
+            lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+            documents = [Document(f"{name}:{number}", text_of(line, field, f"{path}, line {number}"))
+                         for number, line in lines]  # fmt: skip
+        if not any(document.text.strip() for document in documents):
+            raise ValueError(f"no text in {path}")
+        for document in documents:
+            found.setdefault(document.text, document)
+    return list(found.values())
+
+
+def read_text(path: Path) -> str:
+    """A file's text.
+
+    Raises:
+        OSError: it cannot be read. ValueError: it is not UTF-8, or not gzip where its name says so.
+    """
+    try:
+        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        return data.decode("utf-8-sig")
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ValueError(f"{path}: not a whole gzip file") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not valid UTF-8 at byte {error.start}") from error
+
+
+def text_of(line: str, field: str, place: str) -> str:
+    """The `field` of a JSON object on a line; ValueError with the place if it is no text."""
+    try:
+        entry = json.loads(line)
+        text = entry[field]
+        text.encode()
+    except (ValueError, RecursionError, TypeError, KeyError, AttributeError):
+        raise ValueError(f'{place}: needs a JSON object with a "{field}" that is a text') from None
+    return text
+
+
+def split(documents: Sequence[Document], fraction: float, seed: int) -> tuple[list[int], list[int]]:
+    """(train, held out): the numbers of the documents, `fraction` of them held out, at least one and not all.
+
+    Raises:
+        ValueError: fewer than two documents.
+    """
+    if len(documents) < 2:
+        raise ValueError("one document is not enough: there must be one to train on and another to measure on")
+    order = list(range(len(documents)))
+    random.Random(seed).shuffle(order)
+    size = min(max(1, round(fraction * len(documents))), len(documents) - 1)
+    return sorted(order[size:]), sorted(order[:size])
+
+
+def with_generated(window: Window, generated: str) -> Window:
+    """The window with what a model made of its prefix; it and the true continuation are cut to the shorter's words.
+
+    A generated text ends where the model was stopped. Were it compared with whole sentences of another length, then
+    length and end would tell the two apart.
+
+    Example:
+        >>> window = with_generated(Window(0, 0, 2, 9, "a", "b c. D e."), " x y z")
+        >>> window.continuation, window.generated, window.end
+        ('b c. D', 'x y z', 8)
+    """
+    true = window.continuation
+    length = min(len(true.split()), len(generated.split()))
+    true, generated = first_words(true, length), first_words(generated, length)
+    return replace(window, continuation=true, generated=generated, end=window.middle + len(true))
+
+
+def first_words(text: str, number: int) -> str:
+    """The text up to the end of its `number`-th word."""
+    ends = [word.end() for word in re.finditer(r"\S+", text)]
+    return text[: ends[number - 1]].lstrip() if number else ""
+
+
+def overlaps(windows: Sequence[Window]) -> Tensor:
+    """(B, B) bool: whether the continuation of window j shares text with that of window i; each does with itself.
+
+    Such a j is no negative for i: it is, in part, the right answer.
+    """
+    owners, begins, ends = torch.tensor([(window.document, window.middle, window.end) for window in windows]).T
+    same = owners[:, None] == owners
+    return same & (begins[:, None] < ends) & (begins < ends[:, None])
+
+
+def make_batches(windows: Sequence[Window], size: int, epochs: int, seed: int) -> list[list[int]]:
+    """The numbers of the windows of each batch, epoch after epoch: a batch, and so its negatives, is of one document.
+
+    The windows of a document are dealt out evenly to as many batches as it takes. Documents with under half a batch
+    share one, for alone they would give few negatives or none.
+
+    Args:
+        windows: all to train on. size: of a batch at most, at least 2. epochs: how often each window comes, at least 1.
+        seed: of the shuffles.
+    """
+    draw, planned = random.Random(seed), []
+    owned: dict[int, list[int]] = {}
+    for number, window in enumerate(windows):
+        owned.setdefault(window.document, []).append(number)
+    for _ in range(epochs):
+        batches, small = [], []
+        for numbers in owned.values():
+            order = draw.sample(numbers, len(numbers))
+            if 2 * len(order) < size:
+                small.append(order)
+                continue
+            pieces = -(-len(order) // size)
+            batches += [order[i::pieces] for i in range(pieces)]
+        draw.shuffle(small)
+        shared: list[int] = []
+        for order in small:
+            if len(shared) + len(order) > size:
+                batches.append(shared)
+                shared = []
+            shared = shared + order
+        batches += [shared] if shared else []
+        draw.shuffle(batches)
+        planned += [batch for batch in batches if len(batch) > 1 or windows[batch[0]].generated]
+    return planned
+
+
+@dataclass(frozen=True)
+class Distractors:
+    """For each held-out window, what its continuation is compared with.
+
+    document: numbers of windows of the same document whose continuations share no text with the window. random: of
+    windows of other documents. Each list has at most as many as were asked for.
+    """
+
+    document: list[list[int]]
+    random: list[list[int]]
+
+
+def draw_distractors(windows: Sequence[Window], number: int = 10, seed: int = 0) -> Distractors:
+    """Draw `number` of both kinds for every window, or as many as there are."""
+    draw = random.Random(seed)
+    own, other = [], []
+    for window in windows:
+        apart = [
+            i for i, rival in enumerate(windows)
+            if rival.document == window.document and (rival.end <= window.start or rival.middle >= window.end)
+        ]  # fmt: skip
+        strange = [i for i, rival in enumerate(windows) if rival.document != window.document]
+        own.append(draw.sample(apart, min(number, len(apart))))
+        other.append(draw.sample(strange, min(number, len(strange))))
+    return Distractors(own, other)

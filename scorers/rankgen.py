@@ -1,0 +1,213 @@
+"""RankGen: how well a continuation suits its prefix, by two encodings. Krishna et al. 2022 (arXiv 2205.09726).
+
+The published checkpoints are read as they are, by this module alone: no code comes from a hub.
+"""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, T5EncoderModel, T5PreTrainedModel
+from transformers.utils.hub import has_file
+
+from .encoding import (
+    batches,
+    distinct,
+    evaluating,
+    first_line,
+    load_model,
+    load_tokenizer,
+    pad,
+    refuse_lost_folder,
+    require_count,
+    require_one_of,
+    wide,
+)
+from .scorer import Scorer
+
+PREFIX, SUFFIX = "pre", "suffi"  # "suffix" would be two pieces of T5's vocabulary
+TOKENIZERS = {768: "google/t5-v1_1-base", 1024: "google/t5-v1_1-large", 2048: "google/t5-v1_1-xl"}
+TOKENIZER_FILES = ("tokenizer.json", "spiece.model", "tokenizer_config.json")
+PACKAGES = {"sentencepiece": "sentencepiece", "protobuf": "google.protobuf"}
+INSTALL = "pip install 'decoding-toolkit[rankgen]'"
+
+
+class T5EncoderWithProjection(T5PreTrainedModel):
+    """A T5 v1.1 encoder, whose state at the first position is projected. Names and layout are the checkpoints'.
+
+    Example:
+        >>> from transformers import T5Config
+        >>> config = T5Config(d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2, vocab_size=9)
+        >>> T5EncoderWithProjection(config)(torch.tensor([[1, 2, 3]])).shape
+        torch.Size([1, 8])
+    """
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.t5_encoder = T5EncoderModel(config)
+        self.projection = nn.Linear(config.d_model, config.d_model, bias=False)
+        self.post_init()
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **options: Any) -> Tensor:
+        """(B, T) int64 tokens and their mask -> (B, d_model)."""
+        states = self.t5_encoder(input_ids=input_ids, attention_mask=attention_mask, **options).last_hidden_state
+        return self.projection(states[:, 0])
+
+
+@dataclass(frozen=True, eq=False)
+class RankGen(Scorer):
+    """The dot product of a prefix's vector and a continuation's, from one encoder: Krishna et al. 2022, section 2.
+
+    A prefix is read as "pre " and its text, a continuation as "suffi " and its own; the vector of a text is that of the
+    first position, projected. No norm, no temperature: only differences between continuations of one prefix mean
+    something, and after a softmax they are the probabilities that training fits. Empty texts are the marker alone. A
+    prefix's vector is computed once.
+
+    A continuation is seen up to its 128th token, markers included; beyond that a warning says so, once a call.
+
+    Args:
+        model: see `from_pretrained`. tokenizer: T5's, with "pre" and "suffi" as single pieces.
+        truncation: of prefixes: "left" keeps their last tokens, and the end of text; "paper" the first 512, as the
+            released code does.
+        batch_size: texts in a forward, at least 1.
+        prefix_tokens, continuation_tokens: what is read of each text, markers and end of text included; at least 3.
+
+    Raises:
+        ValueError: an option out of range, or a vocabulary in which the markers are no single pieces.
+    """
+
+    model: Any = field(repr=False)
+    tokenizer: Any = field(repr=False)
+    truncation: str = "left"
+    batch_size: int = 32
+    prefix_tokens: int = 512
+    continuation_tokens: int = 128
+
+    def __post_init__(self) -> None:
+        require_one_of("truncation", self.truncation, ("left", "paper"))
+        require_count("batch_size", self.batch_size)
+        for name in ("prefix_tokens", "continuation_tokens"):
+            require_count(name, getattr(self, name))
+            if getattr(self, name) < 3:
+                raise ValueError(f"{name} must be at least 3: a marker, a token, the end of text")
+        refuse_other_vocabularies(self.tokenizer)
+
+    @classmethod
+    def from_pretrained(
+        cls, source: str | Path, tokenizer: Any = None, *, device: Any = None, dtype: Any = None, **options: Any
+    ) -> "RankGen":
+        """A published checkpoint, such as "kalpeshk2011/rankgen-t5-xl-all", or a folder of that layout.
+
+        Args:
+            source: a hub id or a folder with config.json and pytorch_model.bin or model.safetensors.
+            tokenizer: one, or the hub id or folder of one; None: what lies beside the weights, else that of the
+                encoder's size, google/t5-v1_1-base, -large or -xl, which needs the extra `rankgen`.
+            device: None: the accelerator if there is one, else the CPU. dtype: None: the checkpoint's; not float16, in
+                which T5 overflows.
+            options: of the class.
+
+        Raises:
+            ValueError: there is no such checkpoint, its weights are not exactly this model's, no tokenizer.
+            ModuleNotFoundError: `sentencepiece` or `protobuf` are missing where the tokenizer needs them.
+        """
+        refuse_lost_folder(source)
+        try:
+            config = AutoConfig.from_pretrained(str(source))
+        except (OSError, ValueError) as error:
+            raise ValueError(f"no RankGen in {str(source)!r}: {first_line(error)}") from error
+        if config.model_type != "t5":
+            raise ValueError(f"{str(source)!r} is a {config.model_type} model, and RankGen is a t5: use Embedding")
+        tokenizer = load_t5_tokenizer(find_tokenizer(source, config) if tokenizer is None else tokenizer)
+        cls(None, tokenizer, **options)  # refuses what is wrong before up to 4.9 GB are read
+        model = load_model(T5EncoderWithProjection, source, device=device, dtype=dtype, exact=True)
+        return cls(model, tokenizer, **options)
+
+    def read(self, prefixes: Sequence[str]) -> Any:
+        """(P, D) vectors of the prefixes."""
+        return self.encode_prefixes(prefixes)
+
+    def score(self, state: Any, owners: Sequence[int], continuations: Sequence[str]) -> Tensor:
+        """(N,) dot products."""
+        vectors = self.encode_continuations(continuations)
+        return (state[list(owners)] * vectors).sum(-1).to("cpu", torch.float32)
+
+    def encode_prefixes(self, texts: Sequence[str]) -> Tensor:
+        """(P, D) on the model's device, float32 or wider; equal texts are read once."""
+        return self._encode(texts, PREFIX, self.prefix_tokens, self.truncation == "left")
+
+    def encode_continuations(self, texts: Sequence[str]) -> Tensor:
+        """(N, D) on the model's device, float32 or wider; equal texts are read once."""
+        return self._encode(texts, SUFFIX, self.continuation_tokens, False)
+
+    def _encode(self, texts: Sequence[str], marker: str, length: int, keep_end: bool) -> Tensor:
+        different, places = distinct(texts)
+        rows = self.tokenizer([f"{marker} {text}" for text in different], verbose=False)["input_ids"] if texts else []
+        if marker == SUFFIX and any(len(row) > length for row in rows):
+            warnings.warn(
+                f"RankGen sees the first {length} tokens of a continuation, and some are longer: what follows has no "
+                "influence; score shorter ones",
+                stacklevel=4,
+            )
+        rows = [[row[0], *row[1:][1 - length :]] if keep_end else row[:length] for row in rows]
+        vectors = wide(
+            torch.zeros(len(rows), self.model.config.d_model, device=self.model.device, dtype=self.model.dtype)
+        )
+        with evaluating(self.model):
+            for batch in batches(list(map(len, rows)), self.batch_size):
+                inputs = pad([{"input_ids": rows[i]} for i in batch], self.model.config.pad_token_id, self.model.device)
+                vectors[batch] = wide(self.model(**inputs))
+        return vectors[places]
+
+
+def find_tokenizer(source: str | Path, config: Any) -> str:
+    """Where the tokenizer of a checkpoint is: beside it, else the one of its size.
+
+    Raises:
+        ValueError: neither.
+    """
+    if any(has_file(str(source), name) for name in TOKENIZER_FILES):
+        return str(source)
+    if config.d_model in TOKENIZERS:
+        return TOKENIZERS[config.d_model]
+    raise ValueError(f"{str(source)!r} has no tokenizer, and its size is not a published one: pass tokenizer=")
+
+
+def load_t5_tokenizer(source: Any) -> Any:
+    """The tokenizer; where it cannot be read for want of a package, an error that says so (transformers names another).
+
+    Raises:
+        ModuleNotFoundError: `sentencepiece` or `protobuf` are missing. ValueError: there is no tokenizer.
+    """
+    missing = [name for name, module in PACKAGES.items() if not is_installed(module)]
+    said = f"its vocabulary is a sentencepiece model, and {' and '.join(missing)} not installed: run `{INSTALL}`"
+    if missing and isinstance(source, (str, Path)) and not has_file(str(source), "tokenizer.json"):
+        # read without them, it may also come out as another vocabulary
+        raise ModuleNotFoundError(f"{str(source)!r} has no tokenizer.json, {said}, or pass another tokenizer=")
+    return load_tokenizer(source)
+
+
+def is_installed(module: str) -> bool:
+    """Whether a module, such as a.b, can be imported."""
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # there is not even an a
+        return False
+
+
+def refuse_other_vocabularies(tokenizer: Any) -> None:
+    """ValueError unless each marker is one known piece, another than the other's, and texts end as T5's do."""
+    rows = tokenizer([PREFIX, SUFFIX])["input_ids"]
+    first = [row[0] for row in rows]
+    if [len(row) for row in rows] != [2, 2] or first[0] == first[1] or tokenizer.unk_token_id in first:
+        pieces = " and ".join(str(tokenizer.convert_ids_to_tokens(row)) for row in rows)
+        raise ValueError(
+            f'RankGen needs the vocabulary of T5 v1.1, where "{PREFIX}" and "{SUFFIX}" are single pieces before the '
+            f"end of text, and not {pieces}: pass such a tokenizer="
+        )
+    if [row[1] for row in rows] != [tokenizer.eos_token_id] * 2:
+        raise ValueError("RankGen needs a tokenizer that ends texts with the end of text, as T5's does")

@@ -1,0 +1,263 @@
+"""Intervals and tests equal scipy's where scipy has them, cover what they say, and refuse what they do not fit."""
+
+import itertools
+import json
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from benchmarks.metrics import uncertainty
+from benchmarks.metrics.comparison import compare_paired, holm
+from benchmarks.metrics.diversity import distinct, diversity, unique_and_total
+from benchmarks.metrics.uncertainty import Estimate, bootstrap, jackknife, over_runs
+
+RNG = np.random.default_rng(0)
+
+
+def ratio_of(a, b, axis=-1):
+    return a.sum(axis) / b.sum(axis)
+
+
+def test_bootstrap_of_a_mean_is_scipys():
+    values = RNG.exponential(size=80)
+    found = bootstrap(values, resamples=9999)
+    expected = stats.bootstrap(
+        (values,), np.mean, method="percentile", rng=np.random.default_rng(1)
+    ).confidence_interval
+    assert found.value == pytest.approx(values.mean())
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.02)
+    assert found.n == 80
+    assert "80 prompts" in found.how
+
+
+def test_bootstrap_of_a_ratio_of_sums_is_scipys():
+    a, b = RNG.poisson(5, 60), RNG.poisson(20, 60) + 1
+    found = bootstrap(np.stack([a, b], 1))
+    expected = stats.bootstrap(
+        (a, b), ratio_of, paired=True, method="percentile", rng=np.random.default_rng(1)
+    ).confidence_interval
+    assert found.value == a.sum() / b.sum()
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.003)
+    assert found.per_text == pytest.approx(a / b)
+
+
+def test_chunks_of_draws_change_nothing_but_memory(monkeypatch):
+    tables = [*uncertainty.draws(7, 50, 3)]
+    assert [table.shape for table in tables] == [(50, 7)]
+    assert (tables[0].sum(1) == 7).all()
+    monkeypatch.setattr(uncertainty, "CHUNK", 70)
+    parts = [*uncertainty.draws(7, 55, 3)]
+    assert [table.shape for table in parts] == [(10, 7)] * 5 + [(5, 7)]
+    assert len(np.unique(np.concatenate(parts), axis=0)) > 40  # not the same draws again
+
+
+def test_texts_of_one_prompt_are_drawn_together():
+    """Three copies of each value tell no more than one."""
+    values = RNG.normal(size=30)
+    prompts = np.repeat(np.arange(30), 3).tolist()
+    alone, thrice = bootstrap(values), bootstrap(np.repeat(values, 3), prompts=prompts)
+    assert (thrice.low, thrice.high, thrice.n) == pytest.approx((alone.low, alone.high, 30))
+    blind = bootstrap(np.repeat(values, 3))
+    assert blind.high - blind.low < 0.7 * (alone.high - alone.low)
+    assert thrice.per_text.shape == (90,)
+
+
+def test_texts_without_a_value_are_left_out_but_keep_their_place():
+    found = bootstrap([1.0, math.nan, 3.0])
+    assert found.value == 2
+    assert np.isnan(found.per_text[1])
+    assert found.low >= 1
+    assert found.high <= 3
+
+
+@pytest.mark.parametrize("found", [bootstrap([1.0]), jackknife(lambda rows: 1.0, 1), over_runs([1.0])], ids=repr)
+def test_of_one_prompt_nothing_is_known(found):
+    assert found.value == 1
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
+    assert found.how.startswith("none: one")
+    assert json.loads(json.dumps(found.as_dict(), allow_nan=False))["low"] is None
+
+
+def test_jackknife_of_a_mean_is_the_t_interval():
+    values = RNG.normal(size=15)
+    found = jackknife(lambda rows: values[rows].mean(), 15)
+    assert (found.low, found.high) == pytest.approx(
+        stats.t.interval(0.95, 14, values.mean(), stats.sem(values)), abs=1e-12
+    )
+
+
+def test_blocks_leave_out_equal_numbers_of_prompts_and_never_the_rest():
+    seen = []
+
+    def statistic(rows):
+        seen.append(rows)
+        return 0.0
+
+    found = jackknife(statistic, 47, blocks=20)
+    assert seen[0].tolist() == [*range(47)]
+    gone = [set(range(47)) - set(rows) for rows in seen[1:]]
+    assert [len(block) for block in gone] == [2] * 20
+    assert len(set().union(*gone)) == 40
+    assert all((np.diff(rows) > 0).all() for rows in seen)
+    assert "20 blocks of 2 of 47" in found.how
+    seen.clear()
+    assert "39 blocks of 1 of 39" in jackknife(statistic, 39, blocks=20).how
+    assert len(seen) == 40
+
+
+def test_jackknife_with_blocks_and_leftovers_has_the_error_of_a_mean():
+    values = RNG.normal(size=2010)
+    found = jackknife(lambda rows: values[rows].mean(), 2010)
+    t = stats.t.ppf(0.975, 19)
+    assert (found.high - found.low) / 2 / t == pytest.approx(values.std() / np.sqrt(2010), rel=0.35)
+    errors = [jackknife(lambda rows: values[rows].mean(), 2010, seed=seed) for seed in range(200)]
+    mean = np.mean([((one.high - one.low) / 2 / t) ** 2 for one in errors]) ** 0.5
+    assert mean == pytest.approx(values.std() / np.sqrt(2010), rel=0.03)
+
+
+def test_jackknife_takes_prompts_not_texts():
+    rows = []
+    jackknife(lambda kept: rows.append(kept) or 0.0, 6, prompts=["a", "b", "a", "c", "b", "c"])
+    assert [sorted(set(range(6)) - set(kept)) for kept in rows] == [[], [0, 2], [1, 4], [3, 5]]
+
+
+def corpus(rng, texts=100, words=15):
+    """Words of a Zipf law, as new as if more had been written."""
+    return [" ".join(map(str, row)) for row in rng.zipf(1.6, size=(texts, words))]
+
+
+def test_jackknife_fits_distinct_n_and_a_bootstrap_does_not():
+    """The true deviation is that over corpora; a resampled corpus has a fifth fewer distinct words to begin with."""
+    rng = np.random.default_rng(5)
+    found = [distinct(corpus(rng), 1) for _ in range(150)]
+    true = np.std([one.value for one in found])
+    covered = np.mean([one.low <= np.mean([two.value for two in found]) <= one.high for one in found])
+    error = np.mean([(one.high - one.low) / 2 / stats.t.ppf(0.975, 19) for one in found])
+    assert 0.9 < error / true < 1.3
+    assert covered > 0.92
+    texts = corpus(rng)
+    resampled = [distinct([texts[i] for i in rng.integers(0, 100, 100)], 1, blocks=2).value for _ in range(100)]
+    assert np.max(resampled) < distinct(texts, 1).value - 2 * true
+
+
+def test_bootstrap_covers_pooled_diversity():
+    """Unique n-grams of each text alone are a sum, so this one may be bootstrapped."""
+    rng = np.random.default_rng(6)
+    counts = [unique_and_total(corpus(rng), [2], str.split) for _ in range(150)]
+    found = [bootstrap(one, resamples=999) for one in counts]
+    mean = np.mean([one.value for one in found])
+    assert np.mean([one.low <= mean <= one.high for one in found]) > 0.88
+
+
+def test_over_runs_is_the_t_interval():
+    values = [0.91, 0.95, 0.9]
+    found = over_runs(values)
+    assert (found.low, found.high) == pytest.approx(stats.t.interval(0.95, 2, np.mean(values), stats.sem(values)))
+
+
+# comparisons
+
+
+def test_swaps_are_exact_sign_flips_of_a_mean():
+    a, b = RNG.normal(0.4, 1, 10), RNG.normal(size=10)
+    every = [np.mean(np.multiply(signs, a - b)) for signs in itertools.product([-1, 1], repeat=10)]
+    exact = np.mean(np.abs(every) >= abs((a - b).mean()) - 1e-12)
+    found = compare_paired(bootstrap(a), bootstrap(b), permutations=20000)
+    assert found.p == pytest.approx(exact, abs=0.015)
+    assert found.difference == pytest.approx((a - b).mean())
+    expected = stats.bootstrap((a - b,), np.mean, method="percentile", rng=np.random.default_rng(1)).confidence_interval
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.05)
+    assert compare_paired(bootstrap(b), bootstrap(a), permutations=20000).p == pytest.approx(found.p, abs=0.02)
+
+
+def test_swaps_of_a_ratio_change_whole_counts():
+    a, b = RNG.poisson([6, 15], (9, 2)), RNG.poisson([6, 15], (9, 2))
+    every = []
+    for swapped in itertools.product([False, True], repeat=9):
+        one, other = np.where(np.array(swapped)[:, None], (b, a), (a, b))
+        every.append(one[:, 0].sum() / one[:, 1].sum() - other[:, 0].sum() / other[:, 1].sum())
+    exact = np.mean(np.abs(every) >= abs(every[0]) - 1e-12)
+    assert compare_paired(bootstrap(a), bootstrap(b), permutations=20000).p == pytest.approx(exact, abs=0.015)
+
+
+def test_p_values_of_equal_decoders_are_uniform_and_of_others_small():
+    rng = np.random.default_rng(3)
+    p = []
+    for _ in range(120):
+        a, b = (bootstrap(rng.normal(size=40), resamples=9) for _ in range(2))
+        p.append(compare_paired(a, b, permutations=199).p)
+    assert stats.kstest(p, "uniform").pvalue > 0.01
+    assert min(p) >= 1 / 200
+    shared = rng.normal(size=40)  # the prompts' own difficulty cancels
+    a, b = bootstrap(shared + 0.3 + rng.normal(0, 0.1, 40)), bootstrap(shared + rng.normal(0, 0.1, 40))
+    assert compare_paired(a, b).p < 0.001
+    assert compare_paired(a, b, permutations=99).p == 0.01  # what was seen is one of the permutations
+    assert compare_paired(a, b).low > 0
+    assert a.low < b.high  # their own intervals overlap
+
+
+def test_equal_results_have_p_1():
+    a = diversity(["a b a b a", "c d e f g"])
+    found = compare_paired(a, a)
+    assert (found.difference, found.low, found.high, found.p) == (0, 0, 0, 1)
+    texts = ["a b c", "a c d", "b d e"]
+    assert compare_paired(distinct(texts, 1), distinct(texts, 1)).p == 1
+
+
+def test_jackknifed_numbers_compare_by_a_t_test():
+    a, b = RNG.normal(0.8, 1, 12), RNG.normal(size=12)
+    found = compare_paired(*(jackknife(lambda rows, v=values: v[rows].mean(), 12) for values in (a, b)))
+    expected = stats.ttest_rel(a, b)
+    assert found.p == pytest.approx(expected.pvalue)
+    interval = expected.confidence_interval()
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+
+
+def test_what_cannot_be_compared_is_refused():
+    a, b = bootstrap([1.0, 2.0]), bootstrap([1.0, 2.0, 3.0])
+    for one, other in ((a, b), (a, bootstrap([1.0, 2.0], lambda sums: sums[..., 0] / sums[..., 1]))):
+        with pytest.raises(ValueError, match="same metric of two decoders on the same prompts"):
+            compare_paired(one, other)
+    with pytest.raises(ValueError, match="same metric of two decoders on the same prompts"):
+        compare_paired(jackknife(len, 4), jackknife(len, 5))
+    seeds = over_runs([0.9, 0.8], "k-means seeds")
+    with pytest.raises(ValueError, match="no paired test fits Estimate"):
+        compare_paired(seeds, seeds)
+    with pytest.raises(ValueError, match="no paired test fits"):
+        compare_paired(a, jackknife(len, 2))
+
+
+def test_holm_by_hand():
+    p = [0.01, 0.02, 0.03, 0.5]
+    assert holm(p).tolist() == pytest.approx([0.04, 0.06, 0.06, 0.5])
+    assert holm(p[::-1]).tolist() == pytest.approx([0.5, 0.06, 0.06, 0.04])
+    assert holm([0.9, 0.8]).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: bootstrap([]), "counts must be"),
+        (lambda: bootstrap(np.zeros((2, 2, 2))), "counts must be"),
+        (lambda: bootstrap([1.0, math.inf]), "finite"),
+        (lambda: bootstrap([1.0, 2.0], prompts=[1]), "1 prompts for 2 texts"),
+        (lambda: jackknife(len, 0), "at least 1 text"),
+        (lambda: jackknife(len, 4, blocks=1), "2 blocks"),
+        (lambda: jackknife(len, 4, prompts=[1, 2, 3]), "3 prompts for 4 texts"),
+        (lambda: over_runs([]), "at least one run"),
+    ],
+)
+def test_refused(call, message):
+    with pytest.raises(ValueError, match=message) as error:
+        call()
+    assert "\n" not in str(error.value)
+
+
+def test_estimates_go_into_json():
+    found = bootstrap([1.0, 2.0, 4.0]).as_dict()
+    assert [*found] == ["value", "low", "high", "how", "n"]
+    json.dumps(found, allow_nan=False)
+    assert Estimate(1.0, 0.0, 2.0, "", 3, p=0.5).as_dict()["p"] == 0.5
