@@ -30,8 +30,9 @@ class System:
     Args:
         name: of the rows it makes.
         parts: tables with `part`, the name of a class of `decoding`, and its arguments. An argument may itself be a
-            table with `part` or, of the package `scorers`, `scorer`; with `from`, its `from_pretrained` makes it. The
-            model and its tokenizer are filled in where a class takes them and the table does not say.
+            table with `part` or, of the package `scorers`, `scorer`; with `from`, its `from_pretrained` makes it ("":
+            of its default). The model and its tokenizer are filled in where a class takes them and the table does not
+            say.
         options: of `generate`: `do_sample`, `top_p`, `num_beams`, ...
 
     Raises:
@@ -98,7 +99,7 @@ class System:
             if isinstance(value, Mapping) and ({"part", "scorer"} & value.keys()):
                 given[name] = self._make(value, model, tokenizer)
         if "from" in table:
-            return kind.from_pretrained(table["from"], **given)
+            return kind.from_pretrained(*filter(None, [table["from"]]), **given)
         known = inspect.signature(kind).parameters
         there = {"model": model, "tokenizer": tokenizer}
         return kind(**{name: value for name, value in there.items() if name in known and name not in given}, **given)

@@ -1,8 +1,11 @@
 """The ranker: equal to a transcription text by text, whatever the batch; what it reads; saved, loaded and refused."""
 
+import doctest
+import importlib
 import importlib.util
 import json
 import random
+import re
 import string
 from dataclasses import replace
 from pathlib import Path
@@ -285,3 +288,22 @@ def test_what_ships_is_small_and_loads():
     others = ["He threw the iron with all his strength.", "Add two eggs and a cup of flour to the butter."]
     good, bad = ranker([prefix] * 2, others)
     assert good > bad
+
+
+@needs_package
+def test_docstring_examples_run():
+    found = 0
+    for name in ("ranker", "pairs", "training", "train_accuracy", "train_negatives", "train"):
+        result = doctest.testmod(importlib.import_module(f"scorers.{name}"))
+        assert result.failed == 0, name
+        found += result.attempted
+    assert found >= 10
+
+
+@needs_package
+def test_code_of_the_documentation_runs(capsys):
+    page = Path(__file__).parents[1] / "docs" / "ranker.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    for block in blocks:
+        exec(compile(block, str(page), "exec"), {})
+    assert "tensor" in capsys.readouterr().out

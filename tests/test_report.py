@@ -61,6 +61,7 @@ def markdown_cells(text):
             inside = True
         elif token.type == "inline" and inside:
             kinds = [child.type for child in token.children]
+            assert "html_inline" not in kinds
             row.append(("".join(child.content for child in token.children), "strong_open" in kinds))
             inside = False
         elif token.type == "tr_close":
@@ -116,7 +117,7 @@ def test_markdown_compares_in_pairs_and_ends_with_the_signature():
         ([0.912, 0.05], 0.01, "0.912"), ([0.912, 0.05], 0.0004, "0.9120"), ([17.46], 0.7, "17.46"),
         ([148.84, 3.0], 1.1, "148.8"), ([2345.6], 20, "2346"), ([0.0023], None, "0.0023"), ([0.0], None, "0.000"),
         ([-2.861], 0.04, "-2.86"), ([-0.0001, 1.0], None, "0.000"), ([93.62], 0.65, "93.6"), ([1e-9], None, "0.000000"),
-        ([0.6028], 1e-17, "0.603"), ([0.6028], 1.1e-5, "0.60280"),
+        ([0.6028], 1e-15, "0.603"), ([0.6028], 1.1e-5, "0.60280"),
     ],
 )  # fmt: skip
 def test_digits_follow_the_size_of_the_numbers_and_of_their_intervals(values, width, wanted):
@@ -353,6 +354,43 @@ def test_page_carries_every_text_and_every_number():
     assert data["frontier"][1] is None
     assert data["isotropy"][0][6] == [6, pytest.approx(0.6)]
     assert "-" not in data["entries"]["mauve"]
+
+
+def test_texts_of_a_prompt_are_in_the_order_of_the_systems_and_prompts_are_told_by_their_words():
+    rows = make_generations(2)
+    other = [{**row, "prefix": "Another. " + row["prefix"]} for row in rows]
+    data = json.loads(read_page(rows=[*reversed(rows), *other])[1].raw["data"])
+    assert [prompt["id"] for prompt in data["prompts"]] == ["news/1", "news/0", "news/0", "news/1"]
+    for prompt in data["prompts"]:
+        assert [text[0] for text in prompt["texts"]] == [0, 1, 2, 2, 3, 4, 5]
+
+
+def test_numbers_that_json_lacks_are_none_on_the_page():
+    scores = make_scores()
+    scores["systems"][0]["frontier"] = [[0.0, float("nan")], [1.0, float("inf")]]
+    scores["paired"][0]["low"] = float("-inf")
+    text = read_page(scores)[1].raw["data"]
+    data = json.loads(text, parse_constant=lambda name: pytest.fail(name))
+    assert data["frontier"][0] == [[0.0, None], [1.0, None]]
+    assert data["paired"][0]["low"] is None
+
+
+def test_marks_in_the_table_lie_on_one_line_for_a_column():
+    _, reader = read_page()
+    circles = [float(a["cx"].rstrip("%")) for tag, a in reader.elements if tag == "circle"]
+    bars = [[float(a[name].rstrip("%")) for name in ("x1", "x2")] for tag, a in reader.elements
+            if tag == "line" and a["class"] == "bar"]  # fmt: skip
+    there = [[values.get(metric) for metric in METRICS] for values in [HUMAN, *VALUES.values()]]
+    there[5][4] = None  # not a number, as its system has it
+    diversity = [row[2] for row in there]
+    low, high = min(diversity) - 0.008, max(diversity) + 0.008
+    places = iter(circles)
+    found = [[None if value is None else next(places) for value in row] for row in there]
+    assert next(places, None) is None
+    for value, place in zip(diversity, [row[2] for row in found], strict=True):
+        assert place == pytest.approx(2 + 96 * (value - low) / (high - low), abs=0.01)
+    assert min(bar[0] for bar in bars) == 2
+    assert max(bar[1] for bar in bars) == 98
 
 
 def test_page_has_the_table_without_scripts():

@@ -292,6 +292,8 @@ def test_sentencepiece_vocabularies_are_read(tmp_path):
 def test_the_extra_is_named_where_it_is_missing(tmp_path, monkeypatch, missing):
     pytest.importorskip("sentencepiece")
     sentencepiece_model(save(tmp_path))
+    if missing == "google":  # other tests may have imported what is in it
+        monkeypatch.delitem(sys.modules, "google.protobuf", raising=False)
     monkeypatch.setitem(sys.modules, missing, None)
     name = "sentencepiece" if missing == "sentencepiece" else "protobuf"
     with pytest.raises(ModuleNotFoundError, match=rf"{name} not installed: run `pip install 'decoding-toolkit\[rank"):
