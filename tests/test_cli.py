@@ -347,13 +347,13 @@ def test_killed_and_started_again_loses_and_repeats_nothing(run, long_job, tmp_p
 def test_ctrl_c_says_what_was_saved(long_job):
     arguments, output = long_job
     process = start(*arguments, "--output", output)
-    wait_for(lambda: output.exists() and output.read_bytes().count(b"\n") >= 20)
-    process.send_signal(signal.SIGINT)
-    try:
-        _, err = process.communicate(timeout=2)
-    except subprocess.TimeoutExpired:  # Python drops what comes during a destructor: one presses again
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate()
+    rows = lambda: output.read_bytes().count(b"\n") if output.exists() else 0
+    for more in (20, 60, 60):  # Python drops an interrupt that comes during a destructor: one presses again
+        goal = rows() + more
+        wait_for(lambda goal=goal: process.poll() is not None or rows() >= goal)
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
     assert process.returncode == 130, err
     err = err.splitlines()[-1]
     saved = output.read_bytes().count(b"\n")
