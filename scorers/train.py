@@ -28,6 +28,7 @@ EXAMPLES = """\
 examples:
   python -m scorers.train books/*.txt --output ranker              heads over frozen vectors of the packaged encoder
   python -m scorers.train books.jsonl.gz --output ranker --full    the encoder is trained as well
+  python -m scorers.train books.jsonl.gz --output ranker --full --rank 8         and takes a megabyte, not ninety
   python -m scorers.train books.jsonl.gz --output ranker --generate 1000 --generator HuggingFaceTB/SmolLM2-135M
 
 negatives by another program, such as ours:
@@ -122,9 +123,11 @@ def make_parser() -> Parser:
     add("--learning-rate", type=float, metavar="R", help="at the start (default: 3e-4; with --full 1e-4)")
     add("--weight-decay", type=float, default=0.01, metavar="R", help="default: 0.01")
     add("--dropout", type=float, metavar="P", help="of what the heads read (default: 0.4; with --full 0.1)")
+    add("--rank", type=int, metavar="N", help="with --full: save the change of the encoder as matrices of this rank, "
+        "and not all of it")  # fmt: skip
     add("--bf16", action="store_true", help="with --full: compute in bfloat16, faster where the processor can")
     add("--seed", type=int, default=0, help="of split, pairs, generating and training (default: 0)")
-    add("--save-every", type=int, default=200, metavar="N", help="steps between checkpoints (default: 200)")
+    add("--save-every", type=int, metavar="N", help="steps between checkpoints (default: 200; with --full 25)")
     add("--vectors", type=Path, metavar="DIR", help="keep the encoder's vectors there, for other trainings to use")
     add("--device", help="cpu, cuda, ... (default: the accelerator if there is one)")
     return parser
@@ -168,14 +171,15 @@ def run(options: argparse.Namespace) -> None:
 
 def check_options(options: argparse.Namespace) -> tuple[Reading, Cut, Generator | None]:
     """How to read, how to cut and what generates, of a call that can work as far as options tell; else ValueError."""
-    for name, least in (("generate", 1), ("save_every", 1)):
+    for name, least in (("generate", 1), ("save_every", 1), ("rank", 1)):
         value = getattr(options, name)
         if value is not None and value < least:
             raise ValueError(f"--{name.replace('_', '-')} must be at least {least}, not {value}")
     if not 0 < options.held_out < 1:
         raise ValueError(f"--held-out must lie between 0 and 1, not {options.held_out}")
-    if options.bf16 and not options.full:
-        raise ValueError("--bf16 belongs to --full: heads are trained in float32")
+    for name in ("bf16", "rank"):
+        if getattr(options, name) and not options.full:
+            raise ValueError(f"--{name} belongs to --full: without it heads alone are trained")
     if options.generate and options.generated:
         raise ValueError("--generate and --generated do not go together: drop one of them")
     if options.prompts:
@@ -270,7 +274,8 @@ def attach(windows: list[Window], made: dict[str, str], shortest: int) -> list[W
 def begin(options: argparse.Namespace, documents: list[Document], settings: dict[str, Any]) -> None:
     """Claim the folder for this call; ValueError if it is another's."""
     output = options.output
-    settings |= {"encoder": options.encoder, "held_out": options.held_out, "generate": options.generate,
+    settings |= {"encoder": options.encoder, "held_out": options.held_out, "rank": options.rank,
+                 "generate": options.generate,
                  "texts": digest([document.text for document in documents])}  # fmt: skip
     line = json.dumps(settings, indent=1) + "\n"
     if (output / RUN).exists():
@@ -317,24 +322,39 @@ def make_ranker(
     batches = Batches(ranker, corpus.train, settings, None if settings.full else vectors)
     if not len(batches):
         raise ValueError("no negatives: give more texts, or longer ones")
-    training = train(ranker, batches, settings, output / CHECKPOINTS, options.save_every)
+    training = train(
+        ranker, batches, settings, output / CHECKPOINTS, options.save_every or (25 if settings.full else 200)
+    )
+    whole, saved = settings.full and options.rank is None, output / CHECKPOINTS / "saved"
+    ranker.save_pretrained(saved, None if whole else options.encoder, options.rank)
+    ranker = Ranker.from_pretrained(saved, device=device_of(options))  # what is measured is what was saved
     after = measure(ranker, ranker.heads, corpus.held_out, vectors, options.seed)
-    ranker.save_pretrained(
-        output, None if settings.full else options.encoder,
-        command=options.command,
-        training={
-            **asdict(settings), **training,
+    counts = {
+        name: {"train": count(corpus.train), "held_out": count(corpus.held_out)}
+        for name, count in {
+            "windows": len,
+            "generated": lambda side: sum(w.generated is not None for w in side),
+        }.items()
+    }
+    tasks = {"before": before, "after": after, "gain": differences(after, before)}
+    publish(saved, output, {
+        "command": options.command,
+        "training": {
+            **asdict(settings), "rank": options.rank, **training, **counts,
             "files": [file.name for file in options.files], "cut": asdict(cut), "documents": corpus.documents,
-            "windows": {"train": len(corpus.train), "held_out": len(corpus.held_out)},
             "generator": generator.origin if generator else None,
-            "generated": {"train": sum(window.generated is not None for window in corpus.train),
-                          "held_out": sum(window.generated is not None for window in corpus.held_out)},
         },
-        accuracy={
-            "before": summarise(corpus.held_out, before), "after": summarise(corpus.held_out, after),
-            "gain": summarise(corpus.held_out, differences(after, before)),
-        },
-    )  # fmt: skip
+        "accuracy": {when: summarise(corpus.held_out, found) for when, found in tasks.items()},
+    })  # fmt: skip
+
+
+def publish(saved: Path, output: Path, notes: dict[str, Any]) -> None:
+    """Put a saved ranker into the output, the settings last and with the notes: a folder that has them is whole."""
+    settings = json.loads((saved / SETTINGS).read_text(encoding="utf-8"))
+    (saved / SETTINGS).write_text(json.dumps(settings | notes, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    for place in sorted(saved.iterdir(), key=lambda place: place.name == SETTINGS):
+        shutil.rmtree(output / place.name, ignore_errors=True)
+        place.replace(output / place.name)
 
 
 def measure(

@@ -535,6 +535,7 @@ def test_rows_of_a_process_that_reads_another_ones_file(tmp_path):
     """What another process is writing is not cut off."""
     (tmp_path / "generations.jsonl").write_bytes(b'{"key": "a", "decod')
     Rows(tmp_path, 1)
+    Rows(tmp_path, reads_only=True)
     assert (tmp_path / "generations.jsonl").read_bytes().endswith(b"decod")
     Rows(tmp_path, 0)
     assert (tmp_path / "generations.jsonl").read_bytes() == b""

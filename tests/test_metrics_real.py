@@ -81,7 +81,7 @@ def test_coherence_orders_decoders_as_published(webtext, published, default_mode
         found[system] = coherence(log_likelihoods(model, tokenizer, prefixes, texts, batch_size=4))
     order = sorted(SYSTEMS, key=lambda system: -found[system].value)
     assert order == sorted(SYSTEMS, key=lambda system: -published[system]["coherence"]["opt-2.7b"][0])
-    assert compare_paired(found["greedy"], found["contrastive"]).p < 0.05
+    assert compare_paired(found["greedy"], found["contrastive"]).low > 0
     assert compare_paired(found["contrastive"], found["nucleus"]).p < 0.05
 
 

@@ -10,8 +10,10 @@ import string
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
 
@@ -191,6 +193,56 @@ def test_round_trip(tmp_path, encoder_folder, whole, similarity):
     assert json.loads((tmp_path / "saved" / "ranker.json").read_text())["figures"] == {"seen": 1}
     prefixes, texts = some_texts(6), some_texts(6, seed=3)
     assert torch.equal(replace(again, batch_size=32)(prefixes, texts), ranker(prefixes, texts))
+
+
+def test_what_an_encoder_learned_is_saved_at_a_rank(tmp_path, encoder_folder):
+    ranker, first = loaded(encoder_folder), dict(bert().float().named_parameters())
+    generator = torch.Generator().manual_seed(0)
+    for name, parameter in ranker.encoder.named_parameters():
+        if not name.startswith("embeddings.word"):
+            parameter.data += torch.randn(parameter.shape, generator=generator) / 20
+    trained = {name: value.clone() for name, value in ranker.encoder.named_parameters()}
+    for rank in (1, 3):
+        ranker.save_pretrained(tmp_path / str(rank), encoder_folder, rank=rank)
+        again = Ranker.from_pretrained(tmp_path / str(rank))
+        for name, value in again.encoder.named_parameters():
+            change, wanted = (value - first[name]).detach(), (trained[name] - first[name]).detach()
+            if name.startswith("pooler."):
+                wanted = torch.zeros_like(wanted)
+            elif wanted.dim() == 2 and rank * sum(wanted.shape) < wanted.numel():
+                u, s, v = np.linalg.svd(wanted.double().numpy())
+                wanted = torch.tensor((u[:, :rank] * s[:rank]) @ v[:rank]).float()
+            torch.testing.assert_close(change, wanted, rtol=1e-2, atol=1e-4, msg=name)
+        torch.testing.assert_close(again.heads.prefix.weight, ranker.heads.prefix.weight, rtol=1e-3, atol=1e-6)
+    assert not (tmp_path / "1" / "encoder").exists()
+    ranker.save_pretrained(tmp_path / "all", encoder_folder, rank=WIDTH)
+    prefixes, texts = some_texts(6), some_texts(6, seed=3)
+    all_of_it, some_of_it = (Ranker.from_pretrained(tmp_path / name)(prefixes, texts) for name in ("all", "1"))
+    torch.testing.assert_close(all_of_it, ranker(prefixes, texts), rtol=1e-2, atol=2e-2)
+    assert (some_of_it - ranker(prefixes, texts)).abs().max() > 0.5
+
+
+def test_a_rank_needs_the_name_of_an_encoder(tmp_path, encoder_folder):
+    ranker = loaded(encoder_folder)
+    with pytest.raises(ValueError, match="give encoder=, or no rank"):
+        ranker.save_pretrained(tmp_path / "new", None, rank=2)
+    with pytest.raises(ValueError, match="rank must be a whole number of at least 1"):
+        ranker.save_pretrained(tmp_path / "new", encoder_folder, rank=0)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_change_that_fits_no_encoder_is_refused(tmp_path, encoder_folder):
+    ranker = loaded(encoder_folder)
+    next(ranker.encoder.parameters()).data += 0.1
+    ranker.save_pretrained(tmp_path, encoder_folder, rank=2)
+    weights = load_file(tmp_path / "ranker.safetensors")
+    (name,) = [name for name in weights if name.endswith(".left")]
+    for other in (name.replace("embeddings", "nothing"), name.removesuffix(".left")):
+        save_file(
+            {other if key == name else key: value for key, value in weights.items()}, tmp_path / "ranker.safetensors"
+        )
+        with pytest.raises(ValueError, match="damaged"):
+            Ranker.from_pretrained(tmp_path)
 
 
 def test_heads_of_another_encoder_are_refused(tmp_path, encoder_folder):

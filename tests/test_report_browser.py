@@ -324,22 +324,47 @@ def test_filled_points_are_those_that_no_other_beats(page):
         assert sorted(filled) == sorted(front), (x, y)
 
 
+def test_crowded_points_are_told_apart_and_one_that_is_equal_beats_by_the_other_axis(visit, tmp_path):
+    values = {
+        "worse": (1, 1),
+        "better": (1, 2),
+        "its twin": (1, 2),
+        "fourth": (1.001, 1.999),
+        "high": (0, 3),
+        "low": (0, 2),
+    }
+    metrics = {name: {"title": name, "better": "higher"} for name in ("diversity", "coherence")}
+    systems = [
+        {"decoder": name, "metrics": {metric: {"value": v} for metric, v in zip(metrics, pair, strict=True)}}
+        for name, pair in values.items()
+    ]
+    (tmp_path / "report.html").write_text(html({"task": "t", "metrics": metrics, "systems": systems}, []))
+    page = visit(tmp_path / "report.html")
+    filled = page.locator("#plot-1 g.filled").evaluate_all("all => all.map((one) => Number(one.dataset.series))")
+    assert [list(values)[i] for i in filled] == ["better", "its twin", "fourth", "high"]
+    check_labels(page, "#plot-1", 6, 1280)
+
+
 @pytest.mark.parametrize("width", [1280, 600, 360])
 def test_labels_are_inside_and_do_not_cover_each_other(visit, file, width):
     page = visit(file, width=width)
-    for plot in ("#plot-1", "#plot-2"):
-        boxes = page.locator(f"{plot} text.label").evaluate_all(
-            "all => all.map((one) => { const box = one.getBoundingClientRect(); "
-            "return [one.textContent, box.left, box.top, box.right, box.bottom]; })"
-        )
-        assert len(boxes) == {"#plot-1": 7, "#plot-2": 4}[plot]
-        for name, left, _, right, _ in boxes:
-            assert left >= 0, name
-            assert right <= width, name
-        for a, b in itertools.combinations(boxes, 2):
-            across = min(a[3], b[3]) - max(a[1], b[1])
-            down = min(a[4], b[4]) - max(a[2], b[2])
-            assert across <= 3 or down <= 4, (width, plot, a[0], b[0])  # letters have room above and below
+    check_labels(page, "#plot-1", 7, width)
+    check_labels(page, "#plot-2", 4, width)
+
+
+def check_labels(page, plot, number, width):
+    boxes = page.locator(f"{plot} text.label").evaluate_all(
+        "all => all.map((one) => { const box = one.getBoundingClientRect(); "
+        "return [one.textContent, box.left, box.top, box.right, box.bottom]; })"
+    )
+    assert len(boxes) == number
+    for name, left, _, right, _ in boxes:
+        assert left >= 0, name
+        assert right <= width, name
+    for a, b in itertools.combinations(boxes, 2):
+        across = min(a[3], b[3]) - max(a[1], b[1])
+        down = min(a[4], b[4]) - max(a[2], b[2])
+        assert across <= 3 or down <= 4, (width, plot, a[0], b[0])  # letters have room above and below
 
 
 def test_curves_are_those_of_the_scores(page):
@@ -369,7 +394,8 @@ def test_a_point_under_the_mouse_or_with_the_focus_says_its_numbers_and_stands_o
     assert tip.is_visible()
     assert page.locator("#plot-1 g.series.faint").count() == len(NAMES) - 1
     assert page.locator("#plot-isotropy g.series.faint").count() == 3
-    page.locator("h1").hover()
+    box = page.locator("#plot-1").bounding_box()
+    page.mouse.move(box["x"] + 2, box["y"] + 2)  # away, without scrolling
     assert tip.is_hidden()
     assert page.locator(".faint").count() == 0
     page.locator("#plot-1 g.series[data-series='1']").focus()
@@ -446,6 +472,7 @@ def test_search_looks_at_the_texts_that_are_shown(page):
     assert cards(page) == []
     page.locator("#seed").select_option("1")
     assert found(page) == "of 12; match 1 of 12"
+    assert [name for name, _ in cards(page)] == NAMES  # those that do not draw are there under every seed
     choose(page, "nucleus 0.95", False)
     assert found(page) == "nothing found"
     choose(page, "nucleus 0.95", True)
@@ -640,6 +667,8 @@ def test_everything_that_is_operated_has_a_name(page):
         places = page.get_by_role(role)
         assert places.count(), role
         assert places.count() == page.get_by_role(role, name=re.compile(r"\S")).count(), role
+    for name in ("Next prompt", "Previous prompt"):  # not only an arrow
+        assert page.get_by_role("button", name=name, exact=True).count() == 1
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -30,10 +30,10 @@ from scorers.pairs import (
     split,
     with_generated,
 )  # fmt: skip
-from scorers.ranker import Ranker, fingerprint
-from scorers.train_accuracy import WAYS, mean_with_interval
+from scorers.ranker import Heads, Ranker, fingerprint, load_encoder
+from scorers.train_accuracy import WAYS, identify, mean_with_interval
 from scorers.train_negatives import Generator, choose, generate_into, read_generated
-from scorers.training import Settings, contrastive_loss, last_checkpoint, read_states
+from scorers.training import Batches, Settings, contrastive_loss, last_checkpoint, read_states, train
 
 from . import tiny
 from .test_ranker import WORDS, bert, make, needs_package, word_tokenizer
@@ -186,6 +186,16 @@ def test_windows_are_whole_sentences_side_by_side(text, words, shortest, more, s
             assert len(text[max(before) : window.middle].split()) > words
 
 
+@given(st.lists(st.integers(1, 4), min_size=2, max_size=12), st.integers(1, 9))
+@settings(max_examples=100, deadline=None)
+def test_prefixes_are_as_long_as_can_be(lengths, words):
+    text = "\n".join(" ".join(["aa"] * length) for length in lengths)
+    for window in Cut(99, words, 1, 4).windows(0, text):
+        border = text[: window.middle].count("\n")
+        runs = [sum(lengths[i:border]) for i in range(border)]
+        assert len(window.prefix.split()) == max(run for run in runs if run <= words)
+
+
 def test_every_place_that_can_be_a_window_is_one():
     text = " ".join(f"Aa{i} bb cc." for i in range(30))
     assert len(Cut(100, 6, 3, 3).windows(0, text)) == 29
@@ -268,6 +278,12 @@ def test_batches_are_of_one_document_and_small_ones_share():
     assert make_batches(windows, 4, 2, seed=0) == plan != make_batches(windows, 4, 2, seed=1)
 
 
+def test_half_a_batch_is_not_small():
+    windows = [window(document, i, i + 1, i + 2) for document in (0, 1) for i in range(2)]
+    assert sorted(map(sorted, make_batches(windows, 4, 1, seed=0))) == [[0, 1], [2, 3]]
+    assert sorted(map(sorted, make_batches(windows, 5, 1, seed=0))) == [[0, 1, 2, 3]]
+
+
 def test_a_window_without_any_negative_is_no_batch():
     assert make_batches([window(0, 0, 1, 2)], 4, 3, seed=0) == []
     assert make_batches([window(0, 0, 1, 2, "made")], 4, 3, seed=0) == [[0]] * 3
@@ -334,6 +350,17 @@ def test_generates_from_the_nucleus_behind_the_end_of_the_prefix(language_model)
     assert [r["continuation"] for batch in sampled for r in batch] != [r["continuation"] for r in records]
 
 
+def test_every_batch_and_seed_draws_anew(language_model):
+    make = lambda seed: Generator(language_model, new_tokens=9, batch_size=2, seed=seed).batches(
+        ["ab"] * 2 + ["ac"] * 2
+    )
+    same = lambda seed: Generator(language_model, new_tokens=9, batch_size=1, seed=seed).batches(["ab", "ab"])
+    texts = lambda batches: [record["continuation"] for batch in batches for record in batch]
+    assert texts(make(0)) == texts(make(0)) != texts(make(1))
+    first, second = texts(same(0))
+    assert first != second
+
+
 def test_reads_what_other_programs_made(tmp_path):
     file = tmp_path / "made.jsonl"
     file.write_text(
@@ -363,6 +390,15 @@ def test_interval_is_of_documents():
     assert (found["windows"], found["documents"]) == (200, 9)
     alone = mean_with_interval([0.0, 1.0], [3, 3])
     assert alone == {"mean": 0.5, "low": None, "high": None, "windows": 2, "documents": 1}
+
+
+def test_ties_lose():
+    windows = [window(0, 0, 1, 2, "made"), window(0, 2, 3, 4), window(1, 0, 1, 2)]
+    vectors = lambda texts, values: {text: torch.tensor([value]) for text, value in zip(texts, values, strict=True)}
+    prefix = vectors([w.prefix for w in windows], [1.0, 1.0, 1.0])
+    suffix = vectors([*(w.continuation for w in windows), "made"], [1.0, 2.0, 1.0, 1.0])
+    tasks = identify(windows, draw_distractors(windows), prefix, suffix)
+    assert tasks == {"document": {0: 0.0, 1: 1.0}, "random": {0: 0.0, 1: 1.0, 2: 0.0}, "generated": {0: 0.0}}
 
 
 def recount(ranker, windows, seed):
@@ -405,7 +441,7 @@ def test_learns_a_signal_that_the_encoder_does_not_know(run, chains, tmp_path, f
     assert accuracy["after"]["document"]["documents"] == 4
 
 
-@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("full", [False, True, 2])
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
 def test_report_tells_what_the_saved_ranker_does(run, chains, tmp_path, encoder, full, similarity):
     made = tmp_path / "made.jsonl"
@@ -416,7 +452,7 @@ def test_report_tells_what_the_saved_ranker_does(run, chains, tmp_path, encoder,
     records = [{"prompt": w.prefix, "continuation": w.prefix + " aa"} for side in windows for w in side[::2]]
     made.write_text("".join(json.dumps(record) + "\n" for record in records))
     output = tmp_path / "new"
-    extra = ["--full"] if full else []
+    extra = (["--full"] if full else []) + (["--rank", full, "--learning-rate", 1e-2] if full == 2 else [])
     status, out, _ = run(
         chains, "--output", output, *CUT, "--windows", 6, "--seed", 3, "--held-out", 0.3, "--generated", made,
         "--epochs", 1, "--similarity", similarity, *extra,
@@ -445,12 +481,12 @@ def test_report_tells_what_the_saved_ranker_does(run, chains, tmp_path, encoder,
     assert training["generated"] == {
         name: sum(w.prefix in continued for w in windows[i]) for i, name in enumerate(("train", "held_out"))
     }
-    assert training["negatives"] == "both"
+    assert (training["negatives"], training["rank"]) == ("both", 2 if full == 2 else None)
     assert training["documents"]["held_out"] == [documents[i].name for i in sides[1]]
-    assert (report["encoder"], (output / "encoder").exists()) == ((None, True) if full else (encoder, False))
+    assert (report["encoder"], (output / "encoder").exists()) == ((None, True) if full is True else (encoder, False))
     assert f"document {100 * report['accuracy']['before']['document']['mean']:.1f} -> " in out[0]
     assert sorted(file.name for file in output.iterdir()) == sorted(
-        ["ranker.json", "ranker.safetensors", "run.json", *(["encoder"] if full else [])]
+        ["ranker.json", "ranker.safetensors", "run.json", *(["encoder"] if full is True else [])]
     )
 
 
@@ -506,6 +542,28 @@ def test_a_finished_training_is_not_done_again(run, chains, tmp_path, monkeypatc
     assert "was begun with other texts or settings" in err[0]
 
 
+def test_settings_come_last(tmp_path, monkeypatch):
+    """A folder that has them is whole, wherever it was killed."""
+    saved, output, moved = tmp_path / "saved", tmp_path / "output", []
+    make().save_pretrained(saved, None)
+    (output / "encoder").mkdir(parents=True)  # of a run that was killed here
+    (output / "encoder" / "old").touch()
+    replace = Path.replace
+    monkeypatch.setattr(Path, "replace", lambda self, to: (moved.append(self.name), replace(self, to))[1])
+    command.publish(saved, output, {"command": "this"})
+    assert sorted(moved[:2]) == ["encoder", "ranker.safetensors"]
+    assert moved[2:] == ["ranker.json"]
+    assert report_of(output)["command"] == "this"
+    assert not (output / "encoder" / "old").exists()
+
+
+def test_other_texts_are_another_training(run, chains, tmp_path):
+    arguments = [chains, *CUT, "--output", tmp_path / "new", "--epochs", 1]
+    assert run(*arguments)[0] == 0
+    chains.write_text(chains.read_text().replace("aa", "ab"))
+    assert "was begun with other texts or settings" in run(*arguments)[2][0]
+
+
 def test_settings_reach_the_training(run, chains, tmp_path):
     found = {}
     base = ("--windows", 8, "--epochs", 1, "--batch-size", 8)
@@ -539,6 +597,46 @@ def test_kinds_of_negatives(run, chains, tmp_path):
         assert report["training"]["negatives"] == kind
     assert not torch.equal(found["book"], found["both"])
     assert not torch.equal(found["generated"], found["both"])
+
+
+def test_batches_bar_what_overlaps_and_carry_what_was_made():
+    """Windows 0 and 1 share text, 2 is apart; something was made for 0 and 2."""
+    ranker = make()
+    windows = [
+        Window(0, 0, 5, 9, "aa", "ab ac", "ba"), Window(0, 0, 8, 12, "ad", "ae"),
+        Window(0, 9, 20, 22, "af", "ag", "bb"),
+    ]  # fmt: skip
+    for kind, made, barred in (
+        ("book", [], [[0, 1], [1, 0]]), ("both", [0, 2], [[0, 1], [1, 0]]), ("generated", [0, 2], [])
+    ):  # fmt: skip
+        batches = Batches(ranker, windows, Settings(negatives=kind, epochs=1, full=True), None)
+        ((order, item),) = zip(batches.plan, [batches[0]], strict=True)
+        chosen = [windows[0], windows[2]] if kind == "generated" else windows
+        texts = [chosen[i] for i in order]
+        assert len(texts) == len(chosen)
+        for side, expected in (
+            ("prefix", [w.prefix for w in texts]), ("suffix", [w.continuation for w in texts]),
+            ("generated", [w.generated for w in texts if windows.index(w) in made]),
+        ):  # fmt: skip
+            if not expected:
+                assert item[side] is None
+                continue
+            wanted = ranker.encode("prefix" if side == "prefix" else "suffix", expected)
+            assert torch.equal(item[side]["input_ids"], wanted["input_ids"])
+        for i, w in enumerate(texts):
+            for j, v in enumerate(texts):
+                pair = [windows.index(w), windows.index(v)]
+                assert item["barred"][i, j] == (kind == "generated" or pair in barred or i == j), (kind, pair)
+
+
+def test_training_ends_in_evaluation_mode(tmp_path):
+    ranker = make()
+    windows = [window(0, 3 * i, 3 * i + 1, 3 * i + 2) for i in range(4)]
+    chosen = Settings(full=True, negatives="book", epochs=1)
+    found = train(ranker, Batches(ranker, windows, chosen, None), chosen, tmp_path)
+    assert found["steps"] == 1
+    assert not ranker.encoder.training
+    assert not ranker.heads.training
 
 
 def test_vectors_are_kept_for_other_trainings(run, chains, tmp_path, monkeypatch):
@@ -655,6 +753,9 @@ REFUSED = [
     (("good.jsonl", "--output", "."), "--output . is there already, and no empty folder"),
     (("good.jsonl", "--output", "good.txt"), "--output good.txt is there already, and no empty folder"),
     (("good.jsonl", "--output", "no/new"), "--output no/new: there is no folder no"),
+    (("good.jsonl", "--output", "new", "--rank", "4"), "--rank belongs to --full"),
+    (("good.jsonl", "--output", "new", "--rank", "0", "--full"), "--rank must be at least 1, not 0"),
+    (("good.jsonl", "--output", "new", "--bf16"), "--bf16 belongs to --full"),
     (("good.jsonl", "--output", "new", "--epochs", "0"), "--epochs must be at least 1, not 0"),
     (("good.jsonl", "--output", "new", "--epochs", "x"), "argument --epochs: invalid int value"),
     (("good.jsonl", "--output", "new", "--batch-size", "1"), "--batch-size must be at least 2: one window has no"),
@@ -784,25 +885,24 @@ def test_knows_nothing_of_decoding():
 
 @needs_package
 @pytest.mark.slow
-def test_shipped_heads_beat_the_encoder_on_books_they_have_not_seen(real_data):
-    """A tenth of the held-out windows of docs/ranker.md."""
+def test_what_ships_beats_the_encoder_on_books_they_have_not_seen(real_data):
+    """A few of the held-out windows of docs/ranker.md."""
     found = read_documents([real_data("classic_books.jsonl.gz")])
     documents = {document.name: i for i, document in enumerate(found)}
     ranker = Ranker.from_pretrained()
     report = json.loads((Path(command.__file__).parent / "ranker.json").read_text())
     held_out = [documents[name] for name in report["training"]["documents"]["held_out"]]
     assert held_out == split(found, 0.25, 0)[1]
-    windows = [w for i in held_out for w in Cut(10).windows(i, found[i].text)]
-    prefixes = ranker.pooled("prefix", [w.prefix for w in windows])
-    texts = ranker.pooled("suffix", [w.continuation for w in windows])
+    windows = [w for i in held_out for w in Cut(7).windows(i, found[i].text)]
     drawn = draw_distractors(windows).document
 
-    def accuracy(p, c):
+    def accuracy(ranker):
+        p = ranker.read([w.prefix for w in windows])
+        c = ranker.vectors("suffix", [w.continuation for w in windows])
         wins = [(p[i] @ c[i] > c[js] @ p[i]).double().mean().item() for i, js in enumerate(drawn)]
         return sum(wins) / len(wins)
 
-    cosine = torch.nn.functional.normalize
-    with torch.no_grad():
-        after = accuracy(ranker.heads("prefix", prefixes), ranker.heads("suffix", texts))
-    assert after > accuracy(cosine(prefixes), cosine(texts)) + 0.01
+    encoder, words = load_encoder(report["encoder"])
+    after = accuracy(ranker)
+    assert after > accuracy(Ranker(encoder, words, Heads(384, ranker.reading), ranker.reading)) + 0.02
     assert after == pytest.approx(report["accuracy"]["after"]["document"]["mean"], abs=0.04)
