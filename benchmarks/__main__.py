@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from decoding.__main__ import Parser, silence
+from decoding.command import Parser, serve, silence
 
 EXAMPLES = """\
 examples:
@@ -25,36 +25,17 @@ one that comes with the package; docs/benchmarks.md says what is in it.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command, and return the status that it exits with: 2 for a call that cannot work."""
-    try:
+
+    def work() -> None:
         options = make_parser().parse_args(arguments)
         {"run": run, "score": score, "report": report}[options.command](options)
-    except KeyboardInterrupt:
-        print("stopped; what was made is saved: run it again to go on", file=sys.stderr)
-        return 130
-    except OSError as error:
-        return fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
-    except (ValueError, ImportError, RuntimeError) as error:  # RuntimeError: torch, of devices and memory
-        return fail(str(error))
-    return 0
+
+    return serve("benchmarks", work, lambda: "what was made is saved: run it again to go on")
 
 
-def fail(message: str) -> int:
-    """Say it in one line."""
-    print(f"benchmarks: error: {' '.join(message.split())}", file=sys.stderr)
-    return 2
-
-
-class Command(Parser):
-    """A parser whose errors are one line."""
-
-    def error(self, message: str) -> Any:
-        """Print it and exit with status 2."""
-        sys.exit(fail(message))
-
-
-def make_parser() -> Command:
+def make_parser() -> Parser:
     """The options."""
-    parser = Command(
+    parser = Parser(
         prog="python -m benchmarks", description="What decoding does to text, measured against human texts.",
         epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
     )  # fmt: skip

@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=3, help="default: 3")
     options = parser.parse_args(arguments)
     model, tokenizer = decoding.load(options.model)
-    text: Any = tokenizer.decode(tokenizer(TEXT * options.prefix)["input_ids"][: options.prefix])
+    text = story(model, tokenizer, options.prefix)
     calls = {
         name: partial(way, model, tokenizer, text, options) for name, way in (("released", released), ("ours", ours))
     }
@@ -44,6 +44,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ratio = statistics.median(map(float.__truediv__, values, seconds["released"]))
         print(f"| {name} | {statistics.median(values):.1f} | {ratio:.3f} | {read[name]} |")
     return 0
+
+
+def story(model: Any, tokenizer: Any, length: int) -> str:
+    """A text of so many tokens that goes on in many ways: were it repetitive, samples would be copies of each other."""
+    inputs = tokenizer(TEXT, return_tensors="pt")
+    torch.manual_seed(0)
+    row = model.generate(**inputs, do_sample=True, top_k=0, max_new_tokens=length, min_new_tokens=length)[0]
+    return tokenizer.decode(row[:length])
 
 
 def ours(model: Any, tokenizer: Any, text: str, options: argparse.Namespace) -> str:

@@ -6,15 +6,13 @@ configuration and tokenizer tell; the weights are loaded last.
 
 import argparse
 import io
-import logging
-import os
 import sys
-import warnings
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from .command import Parser, check_ranges, flag, serve, silence
 from .jobs import Job, Prompt, Reranking, read_prompts
 from .results import Results, to_line
 
@@ -53,38 +51,16 @@ RANGES = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command, and return the status that it exits with: 2 for a call that cannot work."""
-    results = None
-    try:
+    opened: list[Results] = []
+
+    def work() -> None:
         options = parse(sys.argv[1:] if arguments is None else list(arguments))
         check_options(options)
         job = make_job(options, find_prompts(options))
-        results = Results(options.output, job) if options.output else None
-        run(options, job, results)
-        print(end="", flush=True)
-    except KeyboardInterrupt:
-        print(f"stopped; {results.state if results else 'nothing was saved'}", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # our reader has had enough; what is still to be flushed at exit must go somewhere
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as error:
-        return fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
-    except (ValueError, ImportError, RuntimeError) as error:  # RuntimeError: torch, of devices and memory
-        return fail(str(error))
-    return 0
+        opened.extend([Results(options.output, job)] if options.output else [])
+        run(options, job, opened[0] if opened else None)
 
-
-def fail(message: str) -> int:
-    """Say it in one line."""
-    print(f"decoding: error: {' '.join(message.split())}", file=sys.stderr)
-    return 2
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print it and exit with status 2."""
-        sys.exit(fail(message))
+    return serve("decoding", work, lambda: opened[0].state if opened else "nothing was saved")
 
 
 def make_parser() -> Parser:
@@ -139,10 +115,7 @@ def check_options(options: argparse.Namespace) -> None:
     for name, owner in OWNERS.items():
         if getattr(options, name) is not None and options.method != owner:
             raise ValueError(f"{flag(name)} belongs to --method {owner}, not {options.method}")
-    for name, (fits, wanted) in RANGES.items():
-        value = getattr(options, name)
-        if value is not None and not fits(value):
-            raise ValueError(f"{flag(name)} must {wanted}, not {value}")
+    check_ranges(vars(options), RANGES)
     for name in RERANKING:
         if getattr(options, name) is not None and not options.rerank:
             raise ValueError(f"{flag(name)} belongs to --rerank SCORER")
@@ -164,11 +137,6 @@ def check_output(options: argparse.Namespace, output: Path) -> None:
         raise ValueError(f"--output {output} {'is a folder' if output.is_dir() else 'is no plain file'}")
     if options.input and output.resolve() == options.input.resolve():
         raise ValueError(f"--output must not be the file that is --input, {output}")
-
-
-def flag(name: str) -> str:
-    """How an option is written in a call."""
-    return "--" + name.replace("_", "-")
 
 
 def find_prompts(options: argparse.Namespace) -> list[Prompt]:
@@ -229,17 +197,6 @@ def run(options: argparse.Namespace, job: Job, results: Results | None) -> None:
             show(job, model, tokenizer)
     if results:
         print(f"{len(results.done) - there} written to {results.path} ({there} were there already)", file=sys.stderr)
-
-
-def silence() -> None:
-    """No warnings and progress bars of the libraries: standard error is for what the user can act on."""
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    if not sys.warnoptions:
-        warnings.simplefilter("ignore")
 
 
 def check_model(options: argparse.Namespace, job: Job, config: Any, tokenizer: Any) -> None:

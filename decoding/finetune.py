@@ -24,7 +24,7 @@ from transformers.pytorch_utils import Conv1D
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from . import default_model, models
-from .__main__ import Parser, fail, flag, silence
+from .command import Parser, check_ranges, serve, silence
 from .examples import read_examples
 from .jobs import Prompt
 from .results import to_line
@@ -78,7 +78,7 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_ranges(asdict(self))
+        check_ranges(asdict(self), RANGES)
 
     @property
     def rate(self) -> float:
@@ -250,19 +250,14 @@ def token_mean(evaluated: transformers.EvalPrediction) -> dict[str, float]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command, and return the status that it exits with: 2 for a call that cannot work."""
-    try:
+
+    def work() -> None:
         options = make_parser().parse_args(arguments)
         settings = check_options(options)
         train, held_out = split(read_examples(options.file, options.field), options.held_out, settings.seed)
         run(options, settings, {"train": train, "held_out": held_out})
-    except KeyboardInterrupt:
-        print("stopped; nothing was saved", file=sys.stderr)
-        return 130
-    except OSError as error:
-        return fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
-    except (ValueError, ImportError, RuntimeError) as error:  # RuntimeError: torch, of devices and memory
-        return fail(str(error))
-    return 0
+
+    return serve("decoding", work, lambda: "nothing was saved")
 
 
 def make_parser() -> Parser:
@@ -292,7 +287,7 @@ def check_options(options: argparse.Namespace) -> Settings:
     """The settings of a call that can work, as far as options tell; else ValueError, or ImportError for peft."""
     if options.full and options.rank is not None:
         raise ValueError("--rank belongs to an adapter, and --full trains none: drop one of them")
-    check_ranges(vars(options))
+    check_ranges(vars(options), RANGES)
     output = options.output
     if not output.parent.is_dir():
         raise ValueError(f"--output {output}: there is no folder {output.parent}")
@@ -302,14 +297,6 @@ def check_options(options: argparse.Namespace) -> Settings:
         require_peft()
     given = {name: value for name in Settings.__annotations__ if (value := getattr(options, name)) is not None}
     return Settings(**given)
-
-
-def check_ranges(values: dict[str, Any]) -> None:
-    """Raise ValueError for a number out of range."""
-    for name, (fits, wanted) in RANGES.items():
-        value = values.get(name)
-        if value is not None and not fits(value):
-            raise ValueError(f"{flag(name)} must {wanted}, not {value}")
 
 
 def split(texts: Sequence[str], fraction: float, seed: int) -> tuple[list[str], list[str]]:

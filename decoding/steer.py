@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .__main__ import Parser, check_output, fail, flag, silence
+from .__main__ import check_output
+from .command import Parser, check_ranges, serve, silence
 from .examples import read_examples
 from .results import Results
 from .synthesis import Synthesis, read_made, start_of
@@ -39,21 +40,16 @@ RANGES = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command, and return the status that it exits with: 2 for a call that cannot work."""
-    results = None
-    try:
+    opened: list[Results] = []
+
+    def work() -> None:
         options = make_parser().parse_args(arguments)
         check_options(options)
         job = make_job(options)
-        results = Results(options.output, job)
-        run(options, job, results)
-    except KeyboardInterrupt:
-        print(f"stopped; {results.state if results else 'nothing was saved'}", file=sys.stderr)
-        return 130
-    except OSError as error:
-        return fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
-    except (ValueError, ImportError, RuntimeError) as error:
-        return fail(str(error))
-    return 0
+        opened.append(Results(options.output, job))
+        run(options, job, opened[0])
+
+    return serve("decoding", work, lambda: opened[0].state if opened else "nothing was saved")
 
 
 def make_parser() -> Parser:
@@ -88,9 +84,7 @@ def make_parser() -> Parser:
 
 def check_options(options: argparse.Namespace) -> None:
     """Raise ValueError for what is out of range, or cannot be written."""
-    for name, (fits, wanted) in RANGES.items():
-        if not fits(value := getattr(options, name)):
-            raise ValueError(f"{flag(name)} must {wanted}, not {value}")
+    check_ranges(vars(options), RANGES)
     if not options.beta and options.eta >= 1:
         raise ValueError(f"--eta {options.eta} without a mask turns the distribution around: lower it, or give --beta")
     options.json, options.input = False, options.examples
