@@ -54,12 +54,12 @@ class System:
     @property
     def draws(self) -> bool:
         """Whether another seed gives another text."""
-        names = {part["part"] for part in self.parts}
-        pickers = {"Greedy", "ContrastiveSearch", "Sample"} & names
+        kinds = [self._find(part) for part in self.parts]
+        picked = any(issubclass(kind, decoding.Picker) for kind in kinds)
         return (
             bool(self.options.get("do_sample"))
-            or "Sample" in names
-            or (not pickers and bool({"Rerank", "BestOfN"} & names))
+            or any(issubclass(kind, decoding.Sample) for kind in kinds)
+            or (not picked and any(issubclass(kind, decoding.Rerank) for kind in kinds))
         )
 
     def build(self, model: Any, tokenizer: Any) -> list[Any]:

@@ -1,14 +1,19 @@
 """Decoding methods as parts that compose over any HuggingFace causal LM."""
 
+from .adaptive import AdaptiveContrastiveSearch
+from .arithmetic import ArithmeticSample, encode
 from .calibration import PostHocDebias, content_free_prior, score_choices
+from .coding import Interval
 from .context import Context
 from .contrastive import ContrastiveSearch, degeneration_penalty
 from .decoder import Decoder
 from .experts import Adapter
+from .frustratingly import FrustratinglySimple
 from .generation import generate
 from .guidance import Guidance
 from .guides import ContextAware, ContrastiveDecoding, DebiasSampling, DExperts, NegativePrompt, Steer
 from .hypotheses import Hypotheses, Step
+from .mirostat import Mirostat
 from .models import load
 from .parts import Guide, Picker, Reranker
 from .processor import GuideProcessor
@@ -18,6 +23,8 @@ from .sampling import Greedy, Sample
 
 __all__ = [
     "Adapter",
+    "AdaptiveContrastiveSearch",
+    "ArithmeticSample",
     "BestOfN",
     "Between",
     "Context",
@@ -27,11 +34,14 @@ __all__ = [
     "DExperts",
     "DebiasSampling",
     "Decoder",
+    "FrustratinglySimple",
     "Greedy",
     "Guidance",
     "Guide",
     "GuideProcessor",
     "Hypotheses",
+    "Interval",
+    "Mirostat",
     "NegativePrompt",
     "NoImage",
     "NoisyImage",
@@ -48,6 +58,7 @@ __all__ = [
     "UnknownImage",
     "content_free_prior",
     "degeneration_penalty",
+    "encode",
     "generate",
     "load",
     "score_choices",

@@ -67,6 +67,7 @@ class Hypotheses:
         self.owners = self.parents = self._rows()
         self.lengths = self.ranks = torch.zeros_like(self.parents)
         self.seen: dict[str, Any] = {}  # what the last choice was made from, under transformers' names
+        self.state: dict[str, Any] = {}  # what a picker keeps of each row: tensors (R, ...) and lists of R
 
     @property
     def continuation(self) -> Tensor:
@@ -105,6 +106,8 @@ class Hypotheses:
         for name in ("tokens", "done", "lengths", "owners", "scores", "parents"):
             setattr(self, name, getattr(self, name)[rows])
         self.ranks = (rows[:, None] == rows).tril(-1).sum(1)
+        for name, kept in self.state.items():
+            self.state[name] = kept[rows] if isinstance(kept, Tensor) else [kept[row] for row in rows.tolist()]
         for context in self.contexts:
             context.select(rows)
 

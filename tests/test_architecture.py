@@ -6,14 +6,14 @@ from pathlib import Path
 FOLDER = Path(__file__).parents[1] / "decoding"
 
 ORDER = [
-    ["states", "default_model", "texts", "command"],
+    ["states", "default_model", "texts", "command", "coding"],
     ["context", "models"],
     ["hypotheses"],
     ["parts", "streaming", "readings", "experts", "joint"],
     ["sampling", "record", "guidance", "processor", "calibration", "rerank"],
-    ["contrastive", "guides"],
-    ["decoder"],
-    ["generation"],
+    ["contrastive", "guides", "frustratingly", "mirostat"],
+    ["decoder", "adaptive"],
+    ["generation", "arithmetic"],
     ["__init__"],
     ["jobs", "demo", "examples"],
     ["results", "synthesis"],

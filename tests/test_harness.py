@@ -323,6 +323,8 @@ def test_hash_is_of_what_a_task_says_and_not_of_where_it_lies(folder, tmp_path):
         (System("a", options={"do_sample": True}), True),
         (System("a", ({"part": "Sample"},)), True),
         (System("a", ({"part": "ContrastiveSearch"},)), False),
+        (System("a", ({"part": "Mirostat", "tau": 2.0},)), True),
+        (System("a", ({"part": "FrustratinglySimple"}, {"part": "BestOfN", "scorer": {"scorer": "Overlap"}})), False),
         (System("a", ({"part": "BestOfN", "scorer": {"scorer": "Overlap"}},)), True),
         (System("a", ({"part": "Greedy"}, {"part": "BestOfN", "scorer": {"scorer": "Overlap"}})), False),
     ],
