@@ -31,11 +31,18 @@ without the interruption, sampling included.
 
 RERANKING = {"every": 20, "samples": 10, "beams": 2}
 
-OWNERS = {"k": "contrastive", "alpha": "contrastive", "temperature": "sample", "top_k": "sample", "top_p": "sample"}
+WARPERS = ("temperature", "top_k", "top_p")
+METHODS = {  # and the options that belong to them
+    "greedy": (), "sample": WARPERS, "contrastive": ("k", "alpha"), "adaptive": ("q",), "fsd": ("k", "alpha"),
+    "mirostat": ("tau", "eta", *WARPERS), "arithmetic": WARPERS,
+}  # fmt: skip
 
 RANGES = {
     "k": (lambda value: value >= 1, "be a whole number of at least 1"),
     "alpha": (lambda value: 0 <= value <= 1, "lie in [0, 1]"),
+    "q": (lambda value: 0 <= value < float("inf"), "be at least 0"),
+    "tau": (lambda value: 0 < value < float("inf"), "be above 0"),
+    "eta": (lambda value: 0 < value < float("inf"), "be above 0"),
     "temperature": (lambda value: 0 < value < float("inf"), "be above 0"),
     "top_k": (lambda value: value >= 0, "be at least 0"),
     "top_p": (lambda value: 0 < value <= 1, "be above 0 and at most 1"),
@@ -71,15 +78,18 @@ def make_parser() -> Parser:
     )  # fmt: skip
     add = parser.add_argument
     add("prompts", nargs="*", metavar="PROMPT", help='what to continue; "-" or none: a prompt a line of standard input')
-    add("--method", action="append", choices=["greedy", "sample", "contrastive"],
-        help="default: contrastive; with --rerank: sample")  # fmt: skip
-    add("--k", type=int, help="contrastive: candidates a step (default: 5)")
-    add("--alpha", type=float, help="contrastive: weight of the degeneration penalty, 0 to 1 (default: 0.6)")
-    add(
-        "--temperature", type=float, metavar="T", help="sample: above 0 (default of this and the next two: the model's)"
-    )
-    add("--top-k", type=int, metavar="N", help="sample: from the N most probable tokens; 0: from all")
-    add("--top-p", type=float, metavar="P", help="sample: from the most probable tokens that make up P")
+    add("--method", action="append", choices=list(METHODS), help="default: contrastive; with --rerank: sample. "
+        "adaptive: contrastive, k and alpha from the entropy; fsd: frustratingly simple decoding; arithmetic: with "
+        "--rerank, candidates that are spread evenly")  # fmt: skip
+    add("--k", type=int, help="contrastive, fsd: candidates a step (default: 5; fsd: 3)")
+    add("--alpha", type=float, help="contrastive, fsd: weight of the penalty, 0 to 1 (default: 0.6; fsd: 0.65)")
+    add("--q", type=float, help="adaptive: how sharply it answers to the entropy (default: 1)")
+    add("--tau", type=float, help="mirostat: bits a token (default: 3)")
+    add("--eta", type=float, help="mirostat: learning rate (default: 1)")
+    add("--temperature", type=float, metavar="T",
+        help="sample, mirostat, arithmetic: above 0 (default of this and the next two: the model's)")  # fmt: skip
+    add("--top-k", type=int, metavar="N", help="of those: from the N most probable tokens; 0: from all")
+    add("--top-p", type=float, metavar="P", help="of those: from the most probable tokens that make up P")
     add("--repetition-penalty", type=float, metavar="R", help="above 1, tokens already there become less probable")
     add("--rerank", metavar="SCORER", help="keep what a scorer prefers: overlap, likelihood, ranker, ranker:FOLDER, "
         "rankgen:ID, reward:ID or embedding:ID")  # fmt: skip
@@ -112,9 +122,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 def check_options(options: argparse.Namespace) -> None:
     """Raise ValueError for options that do not go together, or are out of range."""
-    for name, owner in OWNERS.items():
-        if getattr(options, name) is not None and options.method != owner:
-            raise ValueError(f"{flag(name)} belongs to --method {owner}, not {options.method}")
+    for name in dict.fromkeys(name for own in METHODS.values() for name in own):
+        if getattr(options, name) is not None and name not in METHODS[options.method]:
+            owners = " or ".join(method for method, own in METHODS.items() if name in own)
+            raise ValueError(f"{flag(name)} belongs to --method {owners}, not {options.method}")
     check_ranges(vars(options), RANGES)
     for name in RERANKING:
         if getattr(options, name) is not None and not options.rerank:
@@ -160,14 +171,25 @@ def find_prompts(options: argparse.Namespace) -> list[Prompt]:
 
 def make_job(options: argparse.Namespace, prompts: list[Prompt]) -> Job:
     """The prompts, with the picker that --method names and the settings of the call."""
-    from . import ContrastiveSearch, Greedy, Sample, default_model
+    from . import (
+        AdaptiveContrastiveSearch,
+        ArithmeticSample,
+        ContrastiveSearch,
+        FrustratinglySimple,
+        Greedy,
+        Mirostat,
+        Sample,
+        default_model,
+    )
 
     names = ("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty", "batch_size", "dtype")
     settings = {name: getattr(options, name) for name in names}
-    picker: Any = Sample() if options.method == "sample" else Greedy()
-    if options.method == "contrastive":
-        given = {name: value for name in ("k", "alpha") if (value := getattr(options, name)) is not None}
-        picker = ContrastiveSearch(**given)
+    kinds: dict[str, Any] = {
+        "greedy": Greedy, "sample": Sample, "contrastive": ContrastiveSearch, "adaptive": AdaptiveContrastiveSearch,
+        "fsd": FrustratinglySimple, "mirostat": Mirostat, "arithmetic": ArithmeticSample,
+    }  # fmt: skip
+    own = [name for name in METHODS[options.method] if name not in WARPERS]
+    picker = kinds[options.method](**{name: v for name in own if (v := getattr(options, name)) is not None})
     reranking = None
     if options.rerank:
         numbers = {name: default if getattr(options, name) is None else getattr(options, name)

@@ -15,7 +15,14 @@ from transformers.utils import logging as transformers_logging
 
 import decoding
 import scorers
-from decoding import ContrastiveSearch, Sample
+from decoding import (
+    AdaptiveContrastiveSearch,
+    ArithmeticSample,
+    ContrastiveSearch,
+    FrustratinglySimple,
+    Mirostat,
+    Sample,
+)
 from decoding import __main__ as command
 from decoding.jobs import Job, Prompt, Reranking, seed_of_batch
 
@@ -98,6 +105,32 @@ def test_options_reach_the_loop(run, folder):
     cold = run("Hello", "--method", "sample", "--temperature", 0.001, "--max-new-tokens", 16)[1]
     assert cold == ["Hello" + continuation(folder, "Hello")]
     assert run("Hello", "--method", "sample", "--top-k", 1, "--max-new-tokens", 16)[1] == cold
+
+
+@pytest.mark.parametrize(
+    ("arguments", "picker"),
+    [
+        (("--method", "adaptive", "--q", 6), AdaptiveContrastiveSearch(q=6.0)),
+        (("--method", "fsd", "--k", 4, "--alpha", 0.9), FrustratinglySimple(k=4, alpha=0.9)),
+        (("--method", "mirostat", "--tau", 2, "--eta", 0.5, "--top-k", 0), Mirostat(tau=2.0, eta=0.5)),
+        (("--method", "arithmetic", "--temperature", 1.5), ArithmeticSample()),
+    ],
+    ids=str,
+)
+def test_every_method_is_the_picker_of_that_name(run, folder, arguments, picker):
+    [row] = map(json.loads, run("Hello", "--json", "--max-new-tokens", 16, "--seed", 3, *arguments)[1])
+    assert row["decoder"] == repr(picker)
+    warpers = {"top_k": 0} if isinstance(picker, Mirostat) else {"temperature": 1.5}
+    options = {
+        "do_sample": True, "generator": torch.Generator().manual_seed(seed_of_batch(3, 0)), **warpers,
+    } if isinstance(picker, Sample) else {}  # fmt: skip
+    assert row["continuation"] == continuation(folder, "Hello", processors=[picker], **options)
+
+
+def test_arithmetic_candidates_of_a_reranker_on_the_command_line(run):
+    [row] = map(json.loads, run("Hello", "--json", "--method", "arithmetic", "--rerank", "overlap", "--samples", 3)[1])
+    assert row["decoder"].startswith("ArithmeticSample(")
+    assert "score" in row
 
 
 @pytest.mark.parametrize("text", ["Hello\n\nno\n", '{"prompt": "Hello"}\n{"prompt": "no", "id": 1}\n'])
@@ -233,11 +266,15 @@ REFUSED = [
     (("a", "--alpha", "nan"), "alpha must lie in [0, 1], not nan"),
     (("a", "--method", "beam"), "argument --method: invalid choice"),
     (("a", "--method", "greedy", "--method", "sample"), "greedy and sample: there can be only one"),
-    (("a", "--method", "greedy", "--k", "4"), "--k belongs to --method contrastive, not greedy"),
-    (("a", "--top-p", "0.9"), "--top-p belongs to --method sample, not contrastive"),
+    (("a", "--method", "greedy", "--k", "4"), "--k belongs to --method contrastive or fsd, not greedy"),
+    (("a", "--top-p", "0.9"), "--top-p belongs to --method sample or mirostat or arithmetic, not contrastive"),
     (("a", "--method", "sample", "--top-p", "0"), "--top-p must be above 0 and at most 1, not 0.0"),
     (("a", "--method", "sample", "--temperature", "0"), "--temperature must be above 0, not 0.0"),
     (("a", "--method", "sample", "--top-k", "-1"), "--top-k must be at least 0, not -1"),
+    (("a", "--method", "fsd", "--tau", "3"), "--tau belongs to --method mirostat, not fsd"),
+    (("a", "--method", "mirostat", "--tau", "0"), "--tau must be above 0, not 0.0"),
+    (("a", "--method", "mirostat", "--eta", "-1"), "--eta must be above 0, not -1.0"),
+    (("a", "--method", "adaptive", "--q", "-1"), "--q must be at least 0, not -1.0"),
     (("a", "--repetition-penalty", "0"), "--repetition-penalty must be above 0, not 0.0"),
     (("a", "--max-new-tokens", "0"), "--max-new-tokens must be at least 1, not 0"),
     (("a", "--batch-size", "0"), "--batch-size must be at least 1, not 0"),
@@ -485,7 +522,7 @@ def test_a_complete_file_needs_no_weights(run, prompts, tmp_path, monkeypatch):
         (("a", "\u2603"), "prompt 1: the tokenizer makes no tokens of it"),
         (("a", "\udcff"), "prompt 2: not valid UTF-8"),
         (("a" * 65,), "prompt 0 of 65 tokens, with --max-new-tokens 64, outgrows the model's context window of 128"),
-        (("a", "--temperature", "1", "--method", "greedy"), "--temperature belongs to --method sample, not greedy"),
+        (("a", "--temperature", "1", "--method", "greedy"), "--temperature belongs to --method sample or mirostat"),
         (("a", "--method", "sample", "--temperature", "inf"), "--temperature must be above 0, not inf"),
         (("a", "--output", "/dev/null"), "is no plain file"),
         (("a", "--te", "1"), "unrecognized arguments: --te"),
