@@ -15,6 +15,7 @@ from .guides import ContextAware, ContrastiveDecoding, DebiasSampling, DExperts,
 from .hypotheses import Hypotheses, Step
 from .mirostat import Mirostat
 from .models import load
+from .packing import pack, unpack
 from .parts import Guide, Picker, Reranker
 from .processor import GuideProcessor
 from .readings import Between, NoImage, NoisyImage, Prompt, Span, UnknownImage
@@ -61,5 +62,7 @@ __all__ = [
     "encode",
     "generate",
     "load",
+    "pack",
     "score_choices",
+    "unpack",
 ]

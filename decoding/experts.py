@@ -11,6 +11,7 @@ from typing import Any
 from transformers import AutoTokenizer
 
 from .models import load_config, load_model
+from .packing import unpacked
 
 PADDING = 1024  # a vocabulary may be this much wider than another one of the same tokenizer, to be a round number
 
@@ -52,7 +53,8 @@ class Adapter:
         if self.name not in loaded:
             with warnings.catch_warnings():  # of a second adapter, which is meant
                 warnings.filterwarnings("ignore", "Already found a `peft_config`", UserWarning)
-                model.load_adapter(str(folder), adapter_name=self.name)
+                with unpacked(model):  # peft wraps plain layers only, and takes packed ones in them
+                    model.load_adapter(str(folder), adapter_name=self.name)
             model.eval()
         self.layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
         model.disable_adapters()

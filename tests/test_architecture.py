@@ -6,7 +6,7 @@ from pathlib import Path
 FOLDER = Path(__file__).parents[1] / "decoding"
 
 ORDER = [
-    ["states", "default_model", "texts", "command", "coding"],
+    ["states", "default_model", "texts", "command", "coding", "packing"],
     ["context", "models"],
     ["hypotheses"],
     ["parts", "streaming", "readings", "experts", "joint"],
