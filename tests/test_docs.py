@@ -1,8 +1,10 @@
-"""What README and docstrings show is what happens."""
+"""What the pages and the docstrings show is what happens: every block is run, or read, as its language asks."""
 
 import doctest
 import importlib
 import re
+import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -11,18 +13,91 @@ import decoding
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+PAGES = {
+    str(file.relative_to(ROOT)): file.read_text() for file in (*ROOT.glob("*.md"), *sorted(ROOT.glob("docs/**/*.md")))
+}
+MODULES = sorted(
+    ".".join(file.relative_to(ROOT).with_suffix("").parts)
+    for folder in ("decoding", "scorers", "benchmarks/metrics")
+    for file in (ROOT / folder).glob("*.py")
+    if not file.stem.startswith("__")
+)
+
+
+def blocks(language: str, page: str | None = None) -> list[tuple[str, str]]:
+    """(page, text) of every block in a language: "" for those that name none."""
+    pages = PAGES if page is None else {page: PAGES[page]}
+    return [
+        (name, text)
+        for name, content in pages.items()
+        for found, text in re.findall(r"^(?:```|:::)([^\n]*)\n(.*?)^(?:```|:::)$", content, re.DOTALL | re.MULTILINE)
+        if found == language
+    ]
+
+
+def check_scorers(names: dict) -> None:
+    asked = ["The capital of France is"] * 2
+    assert names["pmi"](asked, [" Paris.", " a city."]).argmax() == 0
+    assert names["both"].setwise
+
+
+def check_pickers(names: dict) -> None:
+    assert len(set(names["texts"])) == 8
+    assert names["again"] == names["text"]
+
+
+CHECKS = {"docs/pickers.md": check_pickers, "docs/scorers.md": check_scorers}  # of what a page's code leaves
+WITH_CODE = sorted({page for page, _ in blocks("python")})
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("default")  # the pipeline's own
-@pytest.mark.parametrize(("page", "number"), [("README.md", 6), ("docs/guides.md", 4)])
-def test_code_of_the_documentation_runs(monkeypatch, default_model, page, number):
+@pytest.mark.filterwarnings("default")  # a pipeline has its own, and pages run on few tokens
+@pytest.mark.parametrize("page", WITH_CODE)
+def test_code_of_the_page_runs(monkeypatch, tmp_path, default_model, page):
     monkeypatch.setattr(decoding, "load", lambda: default_model)
-    names: dict = {}
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
-    assert len(blocks) >= number
-    for block in blocks:
+    monkeypatch.chdir(tmp_path)
+    names: dict = {"__name__": "page"}
+    for _, block in blocks("python", page):
         exec(compile(block, page, "exec"), names)
+    CHECKS.get(page, lambda names: None)(names)
+
+
+def test_every_language_is_looked_after():
+    assert len(WITH_CODE) >= 5
+    known = {"python", "console", "toml", "text", ""}  # the last two: output, formulas
+    for page, content in PAGES.items():
+        fences = re.findall(r"^(?:```|:::)(.*)$", content, re.MULTILINE)
+        assert len(fences) % 2 == 0, page
+        assert {fence for fence in fences[::2] if not fence.startswith("{")} <= known, page
+
+
+COMMANDS = sorted(
+    {
+        line.partition("  ")[0].partition(" #")[0]
+        for _, block in blocks("console")
+        for line in re.findall(r"^\$ (.*)$", block.replace("\\\n", " "), re.MULTILINE)
+    }
+)
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_commands_that_pages_show_are_taken(line):
+    """By the parser of the command, so its options exist; nothing is run."""
+    for part in re.split(r" [|<>] | && ", line):
+        if not (found := re.match(r"(?:\S*python|accelerate launch(?: --\S+(?: \d+)?)*) -m (\S+)(.*)", part)):
+            assert re.match(r"make |pip |cat |cd |jupyter |git |[\w.]+$", part), part
+            continue
+        name, rest = found.groups()
+        if name.partition(".")[0] in ("decoding", "scorers", "benchmarks"):
+            module = importlib.import_module(name if "." in name else f"{name}.__main__")
+            if hasattr(module, "make_parser"):  # some take no options
+                parse = getattr(module, "parse", module.make_parser().parse_args)
+                parse(shlex.split(rest.replace("...", "")))
+
+
+@pytest.mark.parametrize(("page", "block"), blocks("toml"))
+def test_toml_that_pages_show_is_toml(page, block):
+    tomllib.loads(block)
 
 
 @pytest.mark.slow
@@ -38,24 +113,27 @@ def test_output_of_the_readme_is_real(default_model, method, marker):
 
 
 @pytest.mark.slow
-def test_docstring_examples_run(default_model, monkeypatch):
+@pytest.mark.parametrize("module", MODULES)
+def test_docstring_examples_run(default_model, monkeypatch, module):
     monkeypatch.setattr(decoding, "load", lambda: default_model)
-    found = 0
-    for file in (ROOT / "decoding").glob("*.py"):
-        if file.stem == "__main__":
-            continue
-        result = doctest.testmod(importlib.import_module(f"decoding.{file.stem}"))
-        assert result.failed == 0, file.stem
-        found += result.attempted
-    assert found >= 15
+    assert doctest.testmod(importlib.import_module(module)).failed == 0
 
 
-def test_public_names_are_documented():
-    for name in decoding.__all__:
-        assert len(getattr(decoding, name).__doc__) > 60, name
+@pytest.mark.parametrize("package", ["decoding", "scorers"])
+def test_public_names_are_documented(package):
+    package = importlib.import_module(package)
+    for name in package.__all__:
+        found = getattr(package, name)
+        assert not callable(found) or len(found.__doc__) > 60, name
 
 
-def test_make_targets_that_the_readme_names_are_there():
+def test_every_metric_module_is_in_the_reference():
+    there = re.findall(r"automodule:: (\S+)", PAGES["docs/reference/metrics.md"])
+    assert sorted(there) == [module for module in MODULES if module.startswith("benchmarks.metrics.")]
+
+
+def test_make_targets_that_pages_name_are_there():
     makefile = (ROOT / "Makefile").read_text()
-    for target in re.findall(r"`make ([a-z-]+)`", README + (ROOT / "CONTRIBUTING.md").read_text()):
-        assert f"\n{target}:" in makefile
+    for page, content in PAGES.items():
+        for target in re.findall(r"(?:`|\$ )make ([a-z-]+)", content):
+            assert f"\n{target}:" in makefile, (page, target)

@@ -1,4 +1,4 @@
-"""What the page of the newer pickers shows is what happens."""
+"""What the page of the newer pickers says of them; its code is run by test_docs.py."""
 
 import re
 from pathlib import Path
@@ -12,18 +12,6 @@ from benchmarks.task import Task
 from . import tiny
 
 PAGE = Path(__file__).parents[1] / "docs" / "pickers.md"
-
-
-@pytest.mark.slow
-def test_code_of_the_page_runs(monkeypatch, default_model):
-    monkeypatch.setattr(decoding, "load", lambda: default_model)
-    names: dict = {}
-    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    assert len(blocks) == 5
-    for block in blocks:
-        exec(compile(block, "docs/pickers.md", "exec"), names)
-    assert len(set(names["texts"])) == 8
-    assert names["again"] == names["text"]
 
 
 def test_the_task_of_the_page_is_one(tmp_path):
