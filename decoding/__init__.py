@@ -21,6 +21,7 @@ from .processor import GuideProcessor
 from .readings import Between, NoImage, NoisyImage, Prompt, Span, UnknownImage
 from .rerank import BestOfN, Rerank, Round
 from .sampling import Greedy, Sample
+from .trace import Trace
 
 __all__ = [
     "Adapter",
@@ -56,6 +57,7 @@ __all__ = [
     "Span",
     "Steer",
     "Step",
+    "Trace",
     "UnknownImage",
     "content_free_prior",
     "degeneration_penalty",

@@ -1,13 +1,15 @@
 """Adaptive contrastive search: Garces Arias et al. 2024 (arXiv 2407.18698), section 3."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 
-from .contrastive import degeneration_penalty
+from .contrastive import TERMS, degeneration_penalty, most_alike
 from .hypotheses import Hypotheses
 from .parts import Picker
 from .sampling import take_ranked
@@ -52,6 +54,11 @@ class AdaptiveContrastiveSearch(Picker):
     k_min: int = 5
     k_max: int = 15
     keep_states = True
+    rule = "of the k most probable tokens the one with the best score; k and alpha follow the entropy"
+    terms: ClassVar[Mapping[str, str]] = {
+        **TERMS,
+        "alpha": "weight of the penalty in this step, from the entropy of the candidates",
+    }
 
     def __post_init__(self) -> None:
         if not 0 <= self.q < math.inf:
@@ -91,9 +98,15 @@ class AdaptiveContrastiveSearch(Picker):
         hypotheses.fork(width)
         hypotheses.append(tokens.flatten())
         ahead = hypotheses.read().newest.unflatten(0, (-1, width))  # (R, K, D)
-        scores = (1 - alpha) * top - alpha * degeneration_penalty(ahead, past, mask).to(top)
+        penalty = degeneration_penalty(ahead, past, mask).to(top)
+        scores = (1 - alpha) * top - alpha * penalty
         scores = scores.masked_fill(outside | (logits == -torch.inf), -torch.inf)
         hypotheses.scores = scores.float().flatten()
+        hypotheses.explain(
+            tokens.masked_fill(outside, -1), {"confidence": 1 - alpha, "penalty": -alpha},
+            confidence=top, penalty=penalty, score=scores, alpha=alpha,
+            nearest=lambda: most_alike(ahead, past, mask) + (hypotheses.tokens.shape[1] - 1 - past.shape[1]),
+        )  # fmt: skip
         best = take_ranked(scores, ranks)[1] if ranks.any() else scores.argmax(-1)
         hypotheses.select(best + torch.arange(len(best), device=best.device) * width)
 

@@ -1,11 +1,11 @@
 """Arithmetic sampling: Vilnis et al. 2023 (arXiv 2210.15458); the code of a sentence: Celotti et al. 2020 (AriEL)."""
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -69,6 +69,13 @@ class ArithmeticSample(Sample):
     n: int = 1
     points: Sequence[Fraction | float] | None = None
 
+    rule = "the token whose part of the row's interval holds the row's point"
+    terms: ClassVar[Mapping[str, str]] = {
+        "begin": "where the token's part begins, with the whole interval from 0 to 1",
+        "end": "where the token's part ends",
+        "point": "where the row's point lies: in the part of the token that is taken",
+    }
+
     def __post_init__(self) -> None:
         if isinstance(self.n, bool) or not isinstance(self.n, int) or self.n < 1:
             raise ValueError(f"n must be a whole number of at least 1, not {self.n!r}")
@@ -100,6 +107,11 @@ class ArithmeticSample(Sample):
             0 if done else code.point.place(code.interval, total)
             for code, total, done in zip(codes, ends[:, -1].tolist(), hypotheses.done.tolist(), strict=True)
         ]
+        hypotheses.explain(
+            None, begin=lambda: torch.nn.functional.pad(ends[:, :-1], (1, 0)) / ends[:, -1:].double(),
+            end=lambda: ends / ends[:, -1:].double(),
+            point=lambda: torch.tensor(places, device=ends.device)[:, None] / ends[:, -1:].double(),
+        )  # fmt: skip
         tokens = torch.searchsorted(ends, torch.tensor(places, device=ends.device)[:, None], right=True)  # (R, 1)
         parts = narrowed([code.interval for code in codes], ends, tokens, hypotheses.done.tolist())
         hypotheses.state[CODES] = [Code(code.point, part) for code, part in zip(codes, parts, strict=True)]

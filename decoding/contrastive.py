@@ -1,6 +1,8 @@
 """Contrastive search: Su et al. 2022, A Contrastive Framework for Neural Text Generation (arXiv 2202.06417), eq. 5."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -9,6 +11,13 @@ from transformers import GenerationConfig, PreTrainedModel
 from .hypotheses import Hypotheses
 from .parts import Picker
 from .sampling import take_ranked
+
+TERMS = {
+    "confidence": "probability of the token after all guides",
+    "penalty": "how alike the token is to the earlier token that it is most like: cosine of hidden states, 1 at most",
+    "score": "confidence and penalty by their weights, 1 - alpha and -alpha",
+    "nearest": "the earlier token that the penalty is about, and its place in the text",
+}
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,8 @@ class ContrastiveSearch(Picker):
     k: int = 5
     alpha: float = 0.6
     keep_states = True
+    rule = "of the k most probable tokens the one with the best score"
+    terms: ClassVar[Mapping[str, str]] = TERMS
 
     def __post_init__(self) -> None:
         if isinstance(self.k, bool) or not isinstance(self.k, int) or self.k < 1:
@@ -67,6 +78,14 @@ class ContrastiveSearch(Picker):
         scores = (1 - self.alpha) * probs - self.alpha * penalty
         scores = scores.masked_fill(logits == -torch.inf, -torch.inf)  # (R, k)
         hypotheses.scores = scores.flatten()
+        hypotheses.explain(
+            tokens,
+            {"confidence": 1 - self.alpha, "penalty": -self.alpha},
+            confidence=probs,
+            penalty=penalty,
+            score=scores,
+            nearest=lambda: most_alike(ahead, past, mask) + (hypotheses.tokens.shape[1] - 1 - past.shape[1]),
+        )
         best = take_ranked(scores, ranks)[1] if ranks.any() else scores.argmax(-1)
         hypotheses.select(best + torch.arange(len(best), device=best.device) * self.k)
 
@@ -87,5 +106,21 @@ def degeneration_penalty(ahead: Tensor, past: Tensor, mask: Tensor) -> Tensor:
         >>> degeneration_penalty(torch.tensor([[[1.0, 0.0], [0.6, 0.8]]]), past, torch.tensor([[0, 1]]))
         tensor([[0.0000, 0.8000]])
     """
-    cosine = ahead @ past.mT  # (R, k, T)
-    return cosine.masked_fill(mask[:, None].to(cosine.device) == 0, -1).amax(-1)
+    return cosines(ahead, past, mask).amax(-1)
+
+
+def most_alike(ahead: Tensor, past: Tensor, mask: Tensor) -> Tensor:
+    """Which earlier token the degeneration penalty is of: (R, k) int64, places in `past`; arguments as above.
+
+    Example:
+        >>> past = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
+        >>> most_alike(torch.tensor([[[1.0, 0.0], [0.6, 0.8]]]), past, torch.tensor([[1, 1]]))
+        tensor([[0, 1]])
+    """
+    return cosines(ahead, past, mask).argmax(-1)
+
+
+def cosines(ahead: Tensor, past: Tensor, mask: Tensor) -> Tensor:
+    """(R, k, D), (R, T, D), (R, T) -> (R, k, T), -1 at padding."""
+    cosine = ahead @ past.mT
+    return cosine.masked_fill(mask[:, None].to(cosine.device) == 0, -1)

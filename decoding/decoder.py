@@ -22,6 +22,8 @@ from .parts import Guide, Part, Picker, Reranker
 from .record import Record
 from .sampling import Greedy, Sample
 from .streaming import stream_settled
+from .trace import Trace
+from .witness import Witness
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -80,6 +82,7 @@ class Decoder:
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         raw: Mapping[str, Any] | None = None,
         tokenizer: Any = None,
+        trace: Trace | None = None,
         **prepared: Any,
     ) -> Any:
         """What transformers calls.
@@ -91,6 +94,7 @@ class Decoder:
                 this name. None: torch's global one.
             raw: the call's images and the like, see `Context`; from `decoding.generate`.
             tokenizer: for rerankers that read texts; from `decoding.generate`.
+            trace: is told of every choice, and changes none; `model.generate` takes it by this name.
             prepared: what transformers makes of the call: processors, stopping criteria, configuration, model inputs.
 
         Returns:
@@ -101,7 +105,7 @@ class Decoder:
             ValueError: options that this decoder cannot serve, before the first forward.
         """
         hypotheses, record, steps = self._start(
-            model, input_ids, generator=generator, raw=raw, tokenizer=tokenizer, **prepared
+            model, input_ids, generator=generator, raw=raw, tokenizer=tokenizer, trace=trace, **prepared
         )
         if streamer is None:
             for _ in steps:
@@ -119,12 +123,14 @@ class Decoder:
         input_ids: Tensor | None = None,
         *,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        trace: Trace | None = None,
         **kwargs: Any,
     ) -> Iterator[Step]:
         """Steps as they come, each computed when it is asked for.
 
         Call it as `decoder.stream(model, **inputs, max_new_tokens=20)`, with the options of `model.generate`, or hand
-        it over as `model.generate(**inputs, max_new_tokens=20, custom_generate=decoder.stream)`.
+        it over as `model.generate(**inputs, max_new_tokens=20, custom_generate=decoder.stream)`. A `trace` grows with
+        every step.
 
         Returns:
             an iterator of `Step`; following `parents` back from the last step rebuilds every row.
@@ -133,9 +139,8 @@ class Decoder:
             ValueError: as calling the decoder does, and as early.
         """
         if hasattr(kwargs.get("generation_config"), "_pad_token_tensor"):  # it is transformers that calls
-            return self._start(model, input_ids, generator=generator, **kwargs)[-1]
-        if generator is not None:
-            kwargs["generator"] = generator
+            return self._start(model, input_ids, generator=generator, trace=trace, **kwargs)[-1]
+        kwargs |= {name: value for name, value in (("generator", generator), ("trace", trace)) if value is not None}
         return model.generate(input_ids, custom_generate=self.stream, **kwargs)
 
     @torch.no_grad()
@@ -146,12 +151,15 @@ class Decoder:
         reranker: Reranker | None,
         criteria: StoppingCriteriaList,
         record: Record,
+        witness: Witness | None,
     ) -> Iterator[Step]:
         context = hypotheses.read()  # each prompt once ...
         hypotheses.fork(reranker.width if reranker else 1)  # ... and only then its copies
         while not hypotheses.done.all():
             picker(hypotheses)
             record.see(hypotheses)
+            if witness:
+                witness.see(hypotheses)
             hypotheses.stop(criteria, record.scores)
             if reranker:
                 rows = reranker.best(hypotheses) if hypotheses.done.all() else reranker(hypotheses)
@@ -159,6 +167,8 @@ class Decoder:
                     hypotheses.select(rows)
             step = hypotheses.step()
             record.follow(step)
+            if witness:
+                witness.follow(hypotheses)
             try:
                 yield step
             except GeneratorExit:  # who asked for the steps has enough of them
@@ -176,6 +186,7 @@ class Decoder:
         generation_config: GenerationConfig,
         generator: torch.Generator | Sequence[torch.Generator] | None,
         tokenizer: Any = None,
+        trace: Trace | None = None,
         **model_kwargs: Any,
     ) -> tuple[Hypotheses, Record, Iterator[Step]]:
         """Refuse what cannot be served; then the rows, and the loop over them. The arguments are transformers' own."""
@@ -187,6 +198,7 @@ class Decoder:
             if isinstance(part, Part):
                 part.check(model, generation_config)
         context = Context(model, input_ids, generation_config, keep_states=picker.keep_states, **model_kwargs)
+        mask = context.mask if trace is not None else None
         guides = [(guide, guide.contexts(context) if isinstance(guide, Guide) else ()) for guide in self.guides]
         if not (
             picker.keep_states or generation_config.return_dict_in_generate
@@ -196,13 +208,17 @@ class Decoder:
                 (guide, [joined.get(auxiliary, auxiliary) for auxiliary in contexts]) for guide, contexts in guides
             ]
             context = joined.get(context, context)
-        guides.append((logits_processor, ()))
+        guides += [(processor, ()) for processor in logits_processor]
         ends = any(hasattr(criterion, "eos_token_id") for criterion in stopping_criteria)
         pad = generation_config._pad_token_tensor if ends else None
-        hypotheses = Hypotheses(context, input_ids, guides, pad=pad, generator=generator)
+        hypotheses = Hypotheses(context, input_ids, guides, pad=pad, generator=generator, traced=trace is not None)
         reranker = self.reranker and self.reranker.start(hypotheses, tokenizer)
         record = Record(generation_config, reranker)
-        return hypotheses, record, self._steps(hypotheses, picker, reranker, stopping_criteria, record)
+        witness = None
+        if trace is not None and mask is not None:
+            witness = Witness(trace, hypotheses, mask, reranker, tokenizer)
+            witness.introduce([*self.guides, picker, *([self.reranker] if self.reranker else [])], picker)
+        return hypotheses, record, self._steps(hypotheses, picker, reranker, stopping_criteria, record, witness)
 
 
 def refuse_stranger(part: Any) -> None:

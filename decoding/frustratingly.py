@@ -1,7 +1,8 @@
 """Frustratingly simple decoding: Yang et al. 2023 (arXiv 2305.12675)."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -51,6 +52,13 @@ class FrustratinglySimple(Picker):
     beta: float = 0.9
     exempt: Collection[int] = ()
 
+    rule = "of the k most probable tokens the one with the best score"
+    terms: ClassVar[Mapping[str, str]] = {
+        "confidence": "probability of the token after all guides",
+        "penalty": "probability of the token by an n-gram model of this very text: high for what was said before",
+        "score": "confidence and penalty by their weights, 1 - alpha and -alpha",
+    }
+
     def __post_init__(self) -> None:
         for name in ("k", "n"):
             value = getattr(self, name)
@@ -75,8 +83,11 @@ class FrustratinglySimple(Picker):
         probs = guided.softmax(-1).gather(-1, candidates)
         penalty = ngram_probability(hypotheses.tokens, real(hypotheses), candidates, self.n, self.beta).to(probs)
         free = torch.isin(candidates, torch.tensor(self.exempt, dtype=torch.long, device=candidates.device))
-        scores = (1 - self.alpha) * probs - self.alpha * penalty.masked_fill(free, 0)
-        scores, places = take_ranked(scores.masked_fill(logits == -torch.inf, -torch.inf), hypotheses.ranks)
+        penalty = penalty.masked_fill(free, 0)
+        scores = ((1 - self.alpha) * probs - self.alpha * penalty).masked_fill(logits == -torch.inf, -torch.inf)
+        weights = {"confidence": 1 - self.alpha, "penalty": -self.alpha}
+        hypotheses.explain(candidates, weights, confidence=probs, penalty=penalty, score=scores)
+        scores, places = take_ranked(scores, hypotheses.ranks)
         hypotheses.append(candidates.gather(-1, places[:, None]).squeeze(-1), scores)
 
 

@@ -16,6 +16,7 @@ from .contrastive import ContrastiveSearch
 from .decoder import Decoder
 from .rerank import Rerank
 from .sampling import Sample
+from .trace import Trace
 
 
 def generate(
@@ -25,6 +26,7 @@ def generate(
     processors: Sequence[Any] = (),
     streamer: BaseStreamer | None = None,
     generator: torch.Generator | Sequence[torch.Generator] | None = None,
+    trace: Trace | None = None,
     **generate_kwargs: Any,
 ) -> Any:
     """`model.generate(inputs, **generate_kwargs)`, with parts.
@@ -41,6 +43,7 @@ def generate(
         streamer: gets the tokens as they are settled.
         generator: the randomness of sampling, one for the call or one for each prompt (and each of its
             `num_return_sequences`): then a text does not depend on the rest of its batch. None: torch's global one.
+        trace: is told what was chosen in every step, from what and why; tokens are the same with it. See `Trace`.
         generate_kwargs: everything `model.generate` takes: `attention_mask`, `max_new_tokens`, `temperature`,
             `stop_strings` with `tokenizer` (which `Rerank` uses too), `num_return_sequences`, `past_key_values`,
             `return_dict_in_generate`, ...
@@ -63,7 +66,7 @@ def generate(
         raise TypeError(f"processors must be a list of parts: write processors=[{processors!r}]")
     options = Options(model, generate_kwargs)
     parts = [*processors, *contrastive_search_of_old(options)]
-    if not parts and generator is None:
+    if not parts and generator is None and trace is None:
         return options.model.generate(inputs, streamer=streamer, **generate_kwargs)
     decoder = Decoder(*parts)
     for name in ("assistant_model", "custom_generate", "token_healing", "synced_gpus"):
@@ -77,7 +80,7 @@ def generate(
     if streamer is not None and getattr(decoder.reranker, "paper", False):
         raise ValueError("Rerank(paper=True) cuts what a streamer would have had: drop one of them")
     # which transformers does not hand to a callable
-    call = partial(decoder, streamer=streamer, raw=raw, tokenizer=tokenizer)
+    call = partial(decoder, streamer=streamer, raw=raw, tokenizer=tokenizer, trace=trace)
     return options.model.generate(inputs, custom_generate=call, streamer=streamer, **kwargs)
 
 

@@ -1,6 +1,6 @@
 """The rows being decoded: everything shaped (R, ...) lives here, so that `select` moves all of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from .context import Context
+
+SOURCE = "row of the last logits"  # in `Hypotheses.state`, for a trace: what each row was chosen from
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class Hypotheses:
         guides: callables `(tokens, logits, *auxiliary logits) -> logits`, each with the contexts it reads.
         pad: () int64, what finished rows get; None where nothing ends a row before the others.
         generator: the randomness of pickers that draw, for all rows or for each prompt; None: torch's global one.
+        traced: whether somebody asks why: then `seen` also has what each guide made of the logits, and what a picker
+            explains.
     """
 
     def __init__(
@@ -54,8 +58,9 @@ class Hypotheses:
         *,
         pad: Tensor | None = None,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        traced: bool = False,
     ) -> None:
-        self.tokens, self.guides, self.generator = tokens, guides, generator
+        self.tokens, self.guides, self.generator, self.traced = tokens, guides, generator, traced
         self.pad = None if pad is None else pad.to(tokens.device)
         every = [context, *(auxiliary for _, contexts in guides for auxiliary in contexts)]
         self.contexts = list(dict.fromkeys(every))  # guides may read the main one, or share one
@@ -85,11 +90,36 @@ class Hypotheses:
         A row where masks and constraints forbid every token is guided again, with masks relaxed (see `Guide.relaxed`).
         """
         context = self.read()
-        logits = self._guided(context.logits)
+        logits, stages = self._guided(context.logits)
         if (empty := (logits == -torch.inf).all(-1)).any():
-            logits = torch.where(empty[:, None], self._guided(context.logits, relaxed=True), logits)
+            free, freed = self._guided(context.logits, relaxed=True)
+            logits = torch.where(empty[:, None], free, logits)
+            stages = [torch.where(empty[:, None], *pair) for pair in zip(freed, stages, strict=True)]
         self.seen = {"logits": context.logits, "scores": logits, **context.outputs}
+        if self.traced:
+            self.seen["stages"] = stages
+            self.state[SOURCE] = self._rows()
         return logits
+
+    def explain(
+        self,
+        tokens: Tensor | None,
+        weights: Mapping[str, float | Tensor] | None = None,
+        **terms: Tensor | Callable[[], Tensor],
+    ) -> None:
+        """Say what a picker's choice among candidates goes by, for a trace; without one this does nothing.
+
+        Args:
+            tokens: (R, k) int64, the candidates, R the rows of the last `logits()`; -1 where a row has fewer. None: the
+                whole vocabulary, k = V.
+            weights: of the terms that "score" is the weighted sum of, a number or (R,) or (R, 1) each.
+            terms: by name, what each candidate has of what, (R, k) or (R, 1) float; int64: a place in the text, as a
+                column of `self.tokens`. Where one costs something, a function that makes it. `Picker.terms` says what
+                the names mean.
+        """
+        if self.traced:
+            made = {name: term() if callable(term) else term for name, term in terms.items()}
+            self.seen["explained"] = (tokens, weights or {}, made)
 
     def append(self, tokens: Tensor, scores: Tensor | None = None) -> None:
         """Grow every row by one of `tokens` (R,) int64; finished rows get padding. scores: (R,), see `Step`."""
@@ -133,12 +163,15 @@ class Hypotheses:
         self.parents = self._rows()
         return step
 
-    def _guided(self, logits: Tensor, relaxed: bool = False) -> Tensor:
-        logits = logits.clone()  # a guide may write into what it is given
+    def _guided(self, logits: Tensor, relaxed: bool = False) -> tuple[Tensor, list[Tensor]]:
+        """What the guides make of (R, V) logits; and, for a trace, what each of them left."""
+        logits, stages = logits.clone(), []  # a guide may write into what it is given
         for guide, contexts in self.guides:
             guide = getattr(guide, "relaxed", guide) if relaxed else guide
             logits = guide(self.tokens, logits, *(auxiliary(self.continuation) for auxiliary in contexts))
-        return logits
+            if self.traced:
+                stages.append(logits.clone())
+        return logits, stages
 
     def _rows(self) -> Tensor:
         return torch.arange(len(self.tokens), device=self.tokens.device)

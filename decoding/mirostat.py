@@ -1,7 +1,9 @@
 """Mirostat: Basu et al. 2021 (ICLR; arXiv 2007.14966), with the truncation known as version 2."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from transformers import GenerationConfig, PreTrainedModel
@@ -43,6 +45,13 @@ class Mirostat(Sample):
     eta: float = 1.0
     renormalise: bool = False
 
+    rule = "a token drawn by lot from those that are not more surprising than the limit"
+    terms: ClassVar[Mapping[str, str]] = {
+        "surprise": "of the token, in bits: 1 for a probability of one half, 2 for a quarter",
+        "limit": "the surprise allowed in this step; it follows that of the tokens before",
+        "share": "probability among the tokens that are allowed",
+    }
+
     def __post_init__(self) -> None:
         for name in ("tau", "eta"):
             if not 0 < getattr(self, name) < math.inf:
@@ -60,6 +69,7 @@ class Mirostat(Sample):
         mu = hypotheses.state.get(MU, torch.full_like(surprise[:, 0], 2 * self.tau))
         surprising = (surprise > mu[:, None]) & (surprise > surprise.amin(-1, keepdim=True))
         probs = logits.masked_fill(surprising, -torch.inf).softmax(-1)
+        hypotheses.explain(None, surprise=surprise, limit=mu[:, None], share=probs)
         tokens = draw(probs, hypotheses)  # (R, 1)
         seen = surprise.gather(-1, tokens).squeeze(-1)
         felt = -probs.gather(-1, tokens).squeeze(-1).double().log2() if self.renormalise else seen

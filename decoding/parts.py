@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
@@ -51,6 +51,8 @@ class Picker(Part, ABC):
     """Which token does each row take?
 
     keep_states: whether it reads `Context.states`, the hidden states of the whole text.
+    rule: what it takes, in a phrase, and terms: what the names that it explains itself by mean. For traces; see
+        `Hypotheses.explain`.
 
     Example:
         >>> class SecondBest(Picker):
@@ -61,6 +63,8 @@ class Picker(Part, ABC):
     """
 
     keep_states = False
+    rule: str = ""
+    terms: ClassVar[Mapping[str, str]] = {}
 
     @abstractmethod
     def __call__(self, hypotheses: Hypotheses) -> None:

@@ -23,7 +23,8 @@ class Round:
     """One round of scoring: N candidates, those of the first prompt first.
 
     length: tokens of each so far. owners: the prompt of each, from 0. texts: the continuations. scores: (N,) float32.
-    finished: whether each has ended. kept: the candidates that went on, by their place here, best first.
+    finished: whether each has ended. kept: the candidates that went on, by their place here, best first. rows: where
+    each stood among the rows being decoded.
     """
 
     length: int
@@ -32,6 +33,7 @@ class Round:
     scores: Tensor
     finished: list[bool]
     kept: list[int]
+    rows: list[int]
 
 
 @dataclass(frozen=True)
@@ -201,7 +203,8 @@ class Search(Reranker):
         best = [[row for row in different(ordered) if row.owner == prompt][:n] for prompt in range(hypotheses.prompts)]
         kept = [places[row.place] for own in best for row in own]
         finished, length = [row.finished for row in rows], hypotheses.continuation.shape[1]
-        self.rounds.append(Round(length, owners, texts, torch.tensor(scores), finished, kept))
+        where = [row.place for row in rows]
+        self.rounds.append(Round(length, owners, texts, torch.tensor(scores), finished, kept, where))
         self.scores = torch.tensor([scores[i] for i in kept])
         return torch.tensor([rows[i].place for i in kept], device=hypotheses.tokens.device)
 

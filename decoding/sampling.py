@@ -22,6 +22,8 @@ class Greedy(Picker):
         Decoder(Greedy())
     """
 
+    rule = "the most probable token"
+
     def __call__(self, hypotheses: Hypotheses) -> None:
         """Append the most probable token of every row; to copies of one row, the most probable ones in turn."""
         logits = hypotheses.logits()  # (R, V)
@@ -57,6 +59,8 @@ class Sample(Picker):
         >>> decoding.Decoder(decoding.Sample())
         Decoder(Sample())
     """
+
+    rule = "a token drawn by lot, each as often as its probability says"
 
     def check(self, model: PreTrainedModel, generation_config: GenerationConfig) -> None:
         """Refuse to sample from a distribution that is not warped."""

@@ -1,4 +1,4 @@
-"""Token ids back to texts: a continuation as it reads behind its prompt."""
+"""Token ids back to texts: a continuation as it reads behind its prompt, and single tokens."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -6,6 +6,10 @@ from typing import Any
 
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedModel
+from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+SPACE = "\N{LOWER ONE EIGHTH BLOCK}"  # SentencePiece's
+BYTES = {character: byte for byte, character in bytes_to_unicode().items()}  # of byte-level pieces
 
 
 def tokenizer_of(model: PreTrainedModel) -> Any:
@@ -41,3 +45,44 @@ def read_behind(tokenizer: Any, prompts: Sequence[Sequence[int]], continuations:
 def without_padding(tokens: Tensor, mask: Tensor) -> list[list[int]]:
     """(P, T) int64 ids and their (P, T) mask -> the ids of each row that are not padding."""
     return [row[real.bool()].tolist() for row, real in zip(tokens, mask.to(tokens.device), strict=True)]
+
+
+class Pieces:
+    """The texts of single tokens. tokenizer: None where there is none; then a token is its number, "#5"."""
+
+    def __init__(self, tokenizer: Any = None) -> None:
+        self.tokenizer = tokenizer
+        self.special = set(tokenizer.all_special_ids) if tokenizer is not None else set()
+        self.known: dict[int, str] = {}
+
+    def __getitem__(self, token: int) -> str:
+        """How a token looks on its own: with its space, special ones by name, parts of a character as bytes."""
+        if token not in self.known:
+            self.known[token] = self._look(token)
+        return self.known[token]
+
+    def behind(self, contexts: Sequence[Sequence[int]], tokens: Sequence[int]) -> list[str]:
+        """What each token adds to the text of its context; nothing, for a special one and a part of a character.
+
+        The token that completes a character adds it. A context of some tokens will do.
+        """
+        if self.tokenizer is None or not tokens:
+            return ["" for _ in tokens]
+        return read_behind(self.tokenizer, contexts, [[token] for token in tokens])
+
+    def _look(self, token: int) -> str:
+        raw = None if self.tokenizer is None else self.tokenizer.convert_ids_to_tokens(token)
+        if not raw:
+            return f"#{token}"
+        if isinstance(raw, bytes):
+            return raw.decode("utf-8", "backslashreplace")
+        if token in self.special:
+            return raw
+        text = self.tokenizer.decode([token])
+        if raw.startswith(SPACE):
+            return raw.replace(SPACE, " ")
+        if text and "\N{REPLACEMENT CHARACTER}" not in text:
+            return text
+        if all(character in BYTES for character in raw):
+            return bytes(BYTES[character] for character in raw).decode("utf-8", "backslashreplace")
+        return raw

@@ -6,11 +6,11 @@ from pathlib import Path
 FOLDER = Path(__file__).parents[1] / "decoding"
 
 ORDER = [
-    ["states", "default_model", "texts", "command", "coding", "packing"],
-    ["context", "models"],
+    ["states", "default_model", "texts", "command", "coding", "packing", "display"],
+    ["context", "models", "trace"],
     ["hypotheses"],
     ["parts", "streaming", "readings", "experts", "joint"],
-    ["sampling", "record", "guidance", "processor", "calibration", "rerank"],
+    ["sampling", "record", "guidance", "processor", "calibration", "rerank", "witness"],
     ["contrastive", "guides", "frustratingly", "mirostat"],
     ["decoder", "adaptive"],
     ["generation", "arithmetic"],
