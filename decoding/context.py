@@ -3,18 +3,28 @@
 The only file that touches caches, masks and positions. The bookkeeping itself is transformers' own
 (`prepare_inputs_for_generation` and `_update_model_kwargs_for_generation`), so every family that `model.generate`
 serves is served here in the same way: encoder-decoders, state-space models, a caller's cache, chunked prefill.
+
+Rows that share a past take a faster path where the model allows it: see `Forest`, and `_prove` for who decides.
 """
 
+import copy
+import inspect
+import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 from transformers import Cache, DynamicCache, GenerationConfig, PreTrainedModel, StaticCache
-from transformers.generation.utils import ALL_CACHE_NAMES
+from transformers.generation.utils import ALL_CACHE_NAMES, MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL
 from transformers.utils import ModelOutput
 
-from .states import States, is_identity
+from .attention import grouped
+from .forest import Forest, can_grow
+from .head import no_logits, project
+from .states import States, is_identity, unit
 
 # what transformers prepares for every call; anything else in a call's inputs is content, such as an image
 BOOKKEEPING = {
@@ -22,6 +32,21 @@ BOOKKEEPING = {
     "output_hidden_states", "encoder_outputs", "decoder_attention_mask", "synced_gpus",
 }  # fmt: skip
 TEXT = BOOKKEEPING | {"input_ids", "inputs_embeds", "decoder_input_ids"}  # what says which tokens there are
+# what a configuration calls the reach of attention; where the cache knows of none, the model sees to it by itself
+REACHES = ("window_size", "attention_window", "attention_window_size", "sliding_window", "attention_chunk_size")
+ATTENTION = {"full_attention", "sliding_attention"}  # the kinds of layers whose masks a forest knows how to make
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a model was seen to do. shares: siblings in one forward are right. headless: so is its head, run apart."""
+
+    shares: bool
+    headless: bool = False
+
+
+# By model, then by what the answer may depend on. A model is asked once, by `Context._prove`.
+VERDICTS: WeakKeyDictionary[Any, dict[tuple, Verdict]] = WeakKeyDictionary()
 
 
 class Context:
@@ -64,9 +89,14 @@ class Context:
         self._inputs = model_kwargs
         self._carry = ModelOutput()  # the cache, under the name this family gives it
         self._outputs: dict[str, Any] = {}  # what the caller asked to see of the last forward
-        self._logits: Tensor = torch.empty(len(prompt), 0)
+        self._batch = len(prompt)  # rows of the last forward
+        self._logits: Tensor | None = None  # of those; None: still to be made of ...
+        self._hidden: Tensor | None = None  # ... their last tokens' hidden states
         self._states: States | None = None
         self._rows: Tensor | None = None  # rows selected since the last forward, still to be gathered
+        self._forest: Forest | None = None  # where the rows share their past
+        self._verdict: Verdict | None = None  # by which it was planted
+        self.share: bool | None = None  # a forest: None, where it is proven and pays; True, unproven; False, never
         self.borrowed = any(getattr(model_kwargs.get(name), "_is_user_defined", False) for name in ALL_CACHE_NAMES)
         if keep_states:
             self._refuse_lost_states()
@@ -131,15 +161,17 @@ class Context:
 
     def __call__(self, continuation: Tensor) -> Tensor:
         """(R, n) int64 tokens after the prompt -> (R, V) float32 logits of token n."""
+        self.read(continuation)
+        return self.logits
+
+    def read(self, continuation: Tensor) -> None:
+        """Feed what of the (R, n) int64 tokens was not fed yet; logits that nobody asks for may cost nothing."""
         continuation = continuation.to(self.prompt.device)
         if self.fed < 0:
-            self._take(self.model._prefill(self.prompt, self.generation_config, self._inputs))
-            self._inputs.pop("inputs_embeds", None)  # they were the prompt, and it is read
-            self.fed = 0
+            self._read_prompt()
         if new := continuation.shape[1] - self.fed:
-            self._feed(torch.cat([self.prompt, continuation], dim=1), new)
+            self._feed(continuation, new)
             self.fed += new
-        return self.logits
 
     def select(self, rows: Tensor) -> None:
         """Continue with `rows` (R',) int64: repeats fork, omissions prune. The cache follows at the next forward.
@@ -150,17 +182,19 @@ class Context:
             ValueError: this model's state cannot be forked or reordered.
         """
         if self.fed < 0:
-            self(self.prompt[:, :0])  # each prompt is read once, and only then its copies
+            self.read(self.prompt[:, :0])  # each prompt is read once, and only then its copies
         self._refuse_unforkable()
         rows = rows.to(self.prompt.device)
         self.prompt = self.prompt[rows]
-        self._rows = rows if self._rows is None else self._rows[rows]
-        if self._states is not None:
-            self._states.select(rows)
+        self._choose(rows)
 
     @property
     def logits(self) -> Tensor:
         """(R, V) float32 next-token logits after everything fed."""
+        if self._logits is None:
+            self._gather()  # of the rows that are left
+            assert self._hidden is not None
+            self._logits = project(self.model, self._hidden).to(dtype=torch.float32, device=self.prompt.device)
         return self._gathered(self._logits)
 
     @property
@@ -198,6 +232,8 @@ class Context:
         None where there is no cache, or where a look-ahead cannot be taken out of it again.
         """
         self._gather()
+        if self._forest is not None:
+            self._forest.harvest()
         cache = next((self._carry[name] for name in ALL_CACHE_NAMES if name in self._carry), None)
         if self.fed < tokens or cache is None:
             return cache
@@ -206,28 +242,166 @@ class Context:
         cache.crop(-1)
         return cache
 
-    def _feed(self, tokens: Tensor, new: int) -> None:
+    def _read_prompt(self) -> None:
+        """Each different prompt once, with one forward for all."""
+        same = None
+        if not (self.borrowed or self._shown or self.content or self.model.config.is_encoder_decoder):
+            same = distinct(torch.cat([self.prompt, self.mask.to(self.prompt)], dim=1))
+        if same is None:
+            self._take(self.model._prefill(self.prompt, self.generation_config, self._inputs), self.keep_states)
+        else:
+            first, copies = same
+            self._inputs, self._batch = self._gathered_inputs(first), len(first)
+            self._take(self.model._prefill(self.prompt[first], self.generation_config, self._inputs), self.keep_states)
+            self._choose(copies)
+        self._inputs.pop("inputs_embeds", None)  # they were the prompt, and it is read
+        self.fed = 0
+
+    def _feed(self, continuation: Tensor, new: int) -> None:
+        """Feed the last `new` tokens of every row; rows that are the same, past and tokens, once."""
+        tokens, same = torch.cat([self.prompt, continuation], dim=1), None
+        if self._rows is not None and not self._outputs:
+            same = distinct(torch.cat([self._rows[:, None], continuation[:, -new:]], dim=1))
+        if same is not None:
+            tokens = tokens[same[0]]
+            self._choose(same[0])
+        verdict = self._path()
+        if verdict is None:
+            self._prove(tokens, new)
+        elif verdict.shares:
+            hidden = self._share(tokens, new, headless=verdict.headless and self.keep_states)
+            if self.keep_states and hidden is not None:
+                self._keep(hidden)
+        else:
+            self._take(self._forward(tokens, new), self.keep_states)
+        if same is not None:
+            self._choose(same[1])
+
+    def _forward(self, tokens: Tensor, new: int, **flags: Any) -> Any:
+        """The general path: the cache has a row for each row, and transformers' own functions say what is fed."""
         self._gather()
         self._inputs = self.model._update_model_kwargs_for_generation(
             self._carry, self._inputs, is_encoder_decoder=self.model.config.is_encoder_decoder, num_new_tokens=new
         )
         length = new if self._inputs["use_cache"] else None
         inputs = self.model.prepare_inputs_for_generation(tokens, next_sequence_length=length, **self._inputs)
-        self._take(self.model(**inputs, return_dict=True))
+        return self.model(**{**inputs, **flags}, return_dict=True)
 
-    def _take(self, out: Any) -> None:
+    def _take(self, out: Any, states: bool) -> None:
         """Keep of a forward's outputs what is needed, so that the rest is freed."""
         self._carry = type(out)(**{name: out[name] for name in ALL_CACHE_NAMES if name in out})
         for name in self._carry:
             self._inputs.pop(name, None)
         self._outputs = {name: out[name] for name in self._shown if name in out}
         self._logits = out.logits[:, -1].to(copy=True, dtype=torch.float32, device=self.prompt.device)
+        self._batch = len(self._logits)
+        if states:
+            self._keep(last_states(out), anew=not self._inputs["use_cache"])
+
+    def _keep(self, hidden: Tensor, anew: bool = False) -> None:
+        if self._states is None or anew:  # without a cache all states come again
+            self._states = States(hidden)
+        else:
+            self._states.append(hidden)
+
+    def _share(self, tokens: Tensor, new: int, headless: bool, states: bool | None = None) -> Tensor | None:
+        """The fast path: rows share the past that they have in common, and the head runs for those that are left.
+
+        Returns the (R, new, D) hidden states if they are asked for, or needed to make logits of.
+        """
+        states = headless or (self.keep_states if states is None else states)
+        if self._forest is None:
+            self._forest = self._plant()
+        self._gather()
+        self._inputs = self.model._update_model_kwargs_for_generation(self._carry, self._inputs, num_new_tokens=new)
+        for name in self._carry:
+            self._inputs.pop(name, None)
+        positions, device = self._inputs.get("position_ids"), self.model.device
+        if positions is not None:
+            positions = positions[:, -new:].to(device)
+        inputs = self._forest.grow(tokens[:, -new:].to(device), positions, self.model.dtype)
+        inputs |= {"use_cache": True, "return_dict": True, "output_hidden_states": states}
+        if headless:
+            inputs["logits_to_keep"] = no_logits(device)
+        with grouped(self.model):
+            out = self.model(**inputs)
+        hidden = self._forest.tips(last_states(out)) if states else None
+        self._batch, self._logits, self._hidden = len(tokens), None, None
+        if hidden is not None and headless:
+            self._hidden = hidden[:, -1]
+        else:
+            self._logits = self._forest.tips(out.logits)[:, -1].to(dtype=torch.float32, device=self.prompt.device)
+        return hidden
+
+    def _plant(self) -> Forest:
+        cache, config = self._carry["past_key_values"], self.model.config.get_text_config(decoder=True)
+        limit = self.generation_config.max_length or 0
+        mask = self._inputs.get("attention_mask")
+        return Forest(cache, mask, limit, getattr(config, "layer_types", None))
+
+    def _path(self) -> Verdict | None:
+        """Which path the next tokens take; None: that is still to be proven."""
+        if self._forest is None:
+            forks = self._rows is not None and len(self._rows) > len(self._rows.unique())
+            if self.share is False or not (self.keep_states or forks) or not self._may_share():
+                return Verdict(shares=False)
+            self._verdict = VERDICTS.get(self.model, {}).get(self._circumstances())
+        return Verdict(shares=True) if self.share else self._verdict
+
+    def _may_share(self) -> bool:
+        """Whether there is nothing but text, in a cache of keys and values of our own, that takes a mask."""
+        positions, mask = self._inputs.get("position_ids"), self._inputs.get("attention_mask")
+        if self.borrowed or self._shown or self.model.config.is_encoder_decoder or not self._inputs["use_cache"]:
+            return False
+        if any(value is not None and value.dim() != 2 for value in (positions, mask)):
+            return False
+        if any(name not in MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL for name in self.content):
+            return False
+        cache: Any = self._carry.get("past_key_values")
+        config = self.model.config.get_text_config(decoder=True)
+        if not can_grow(cache) or not set(getattr(config, "layer_types", None) or ()) <= ATTENTION:
+            return False
+        return any(cache.is_sliding) or not any(getattr(config, name, None) for name in REACHES)
+
+    def _circumstances(self) -> tuple:
+        """What a verdict may depend on, beside the model."""
+        config, mask = self.model.config.get_text_config(decoder=True), self._inputs.get("attention_mask")
+        padded = mask is not None and not bool(mask.all())
+        layers = self._carry["past_key_values"].layers
+        full = any(layer.get_seq_length() >= getattr(layer, "sliding_window", torch.inf) for layer in layers)
+        return config._attn_implementation, self.model.dtype, self.model.device, padded, full
+
+    def _prove(self, tokens: Tensor, new: int) -> None:
+        """Feed by both paths, compare what they say, and remember it; go on by the fast one only if it is the same.
+
+        Some models are wrong without an error when siblings share a forward (they see to positions or reach by
+        themselves), so no list of names decides, but a step on the prompt in hand.
+        """
+        circumstances, verdict = self._circumstances(), Verdict(shares=False)
+        general = copy.copy(self)
+        general._inputs, general._carry = dict(self._inputs), copy.deepcopy(self._carry)
+        out = general._forward(tokens, new, output_hidden_states=True)
+        general._take(out, states=False)
+        hidden = last_states(out)
+        try:
+            found = self._share(tokens, new, headless=False, states=True)
+            assert found is not None
+            if is_same(unit(found[:, -1]), unit(hidden[:, -1]), self.model.dtype):
+                verdict = Verdict(True, is_headless(self.model, found[:, -1], general.logits))
+        except Exception as error:  # whatever a model says to masks and positions that it does not expect
+            logging.getLogger(__name__).debug("%s: siblings in one forward: %r", type(self.model).__name__, error)
+        if not verdict.shares:
+            self.__dict__.update(general.__dict__)
         if self.keep_states:
-            hidden = out["decoder_hidden_states" if "decoder_hidden_states" in out else "hidden_states"][-1]
-            if self._states is None or not self._inputs["use_cache"]:  # without a cache all states come again
-                self._states = States(hidden)
-            else:
-                self._states.append(hidden)
+            self._keep(hidden)
+        self._verdict = VERDICTS.setdefault(self.model, {})[circumstances] = verdict
+        logging.getLogger(__name__).info("%s: %s", type(self.model).__name__, verdict)
+
+    def _choose(self, rows: Tensor) -> None:
+        """Compose a choice of rows with those before it."""
+        self._rows = rows if self._rows is None else self._rows[rows]
+        if self._states is not None:
+            self._states.select(rows)
 
     def _kept(self) -> States:
         if self._states is None:
@@ -235,10 +409,10 @@ class Context:
         return self._states
 
     def _gathered(self, value: Any) -> Any:
-        return value if self._rows is None else gather(value, self._rows, len(self._logits))
+        return value if self._rows is None else gather(value, self._rows, self._batch)
 
     def _gathered_inputs(self, rows: Tensor) -> dict[str, Any]:
-        inputs = {name: gather(value, rows, len(self._logits)) for name, value in self._inputs.items()}
+        inputs = {name: gather(value, rows, self._batch) for name, value in self._inputs.items()}
         position = self._inputs.get("position_ids")
         if position is not None and position.dim() == 3:  # of multimodal models: (3, R, T)
             inputs["position_ids"] = position[:, rows]
@@ -246,11 +420,15 @@ class Context:
 
     def _gather(self) -> None:
         """Bring everything row-shaped to the rows selected since the last forward."""
-        if self._rows is not None and not is_identity(self._rows, len(self._logits)):
+        if self._rows is not None and not is_identity(self._rows, self._batch):
             self._inputs = self._gathered_inputs(self._rows)
-            self._carry = self._gathered(self._carry)
+            if self._forest is None:
+                self._carry = self._gathered(self._carry)
+            else:
+                self._forest.select(self._rows)
             self._outputs = self._gathered(self._outputs)
-            self._logits = self._gathered(self._logits)
+            self._logits, self._hidden = self._gathered(self._logits), self._gathered(self._hidden)
+            self._batch = len(self._rows)
         self._rows = None
 
     def _refuse_lost_states(self) -> None:
@@ -322,3 +500,34 @@ def holds_tokens(cache: Cache) -> bool:
 def can_be_cropped(cache: Any) -> bool:
     """Whether the last token can be taken out of a cache again."""
     return isinstance(cache, Cache) and cache.is_croppable and not any(cache.is_sliding)
+
+
+def distinct(rows: Tensor) -> tuple[Tensor, Tensor] | None:
+    """(R, c) -> the first of each run of equal rows (U,), and the run of each row (R,); None where no two are equal."""
+    if len(rows) < 2:
+        return None
+    _, own, counts = torch.unique_consecutive(rows, return_inverse=True, return_counts=True, dim=0)
+    return (counts.cumsum(0) - counts, own) if len(counts) < len(rows) else None
+
+
+def last_states(out: Any) -> Tensor:
+    """The last layer's hidden states in a forward's outputs."""
+    return out["decoder_hidden_states" if "decoder_hidden_states" in out else "hidden_states"][-1]
+
+
+def is_same(one: Tensor, other: Tensor, dtype: torch.dtype) -> bool:
+    """Whether rows are equal but for rounding in `dtype`: the length of their difference is at most the root of its
+    precision. To see a wrong token, or not to see a right one, makes far more."""
+    distance = (one - other).norm(dim=-1) / other.norm(dim=-1)
+    return bool((distance <= torch.finfo(dtype).eps ** 0.5).all())
+
+
+def is_headless(model: Any, hidden: Tensor, logits: Tensor) -> bool:
+    """Whether a model's head makes the (R, V) `logits` of (R, D) `hidden` states, run apart from its body."""
+    if "logits_to_keep" not in inspect.signature(model.forward).parameters:
+        return False
+    try:
+        return is_same(project(model, hidden).float(), logits, model.dtype)
+    except Exception as error:
+        logging.getLogger(__name__).debug("%s: its head alone: %r", type(model).__name__, error)
+        return False

@@ -83,6 +83,7 @@ class Decoder:
         raw: Mapping[str, Any] | None = None,
         tokenizer: Any = None,
         trace: Trace | None = None,
+        share: bool | None = None,
         **prepared: Any,
     ) -> Any:
         """What transformers calls.
@@ -95,6 +96,8 @@ class Decoder:
             raw: the call's images and the like, see `Context`; from `decoding.generate`.
             tokenizer: for rerankers that read texts; from `decoding.generate`.
             trace: is told of every choice, and changes none; `model.generate` takes it by this name.
+            share: whether rows share the past that they have in common. None: where this model was seen to get the same
+                from it, and it pays; False: never; True: without asking, for finding faults.
             prepared: what transformers makes of the call: processors, stopping criteria, configuration, model inputs.
 
         Returns:
@@ -105,7 +108,7 @@ class Decoder:
             ValueError: options that this decoder cannot serve, before the first forward.
         """
         hypotheses, record, steps = self._start(
-            model, input_ids, generator=generator, raw=raw, tokenizer=tokenizer, trace=trace, **prepared
+            model, input_ids, generator=generator, raw=raw, tokenizer=tokenizer, trace=trace, share=share, **prepared
         )
         if streamer is None:
             for _ in steps:
@@ -187,6 +190,7 @@ class Decoder:
         generator: torch.Generator | Sequence[torch.Generator] | None,
         tokenizer: Any = None,
         trace: Trace | None = None,
+        share: bool | None = None,
         **model_kwargs: Any,
     ) -> tuple[Hypotheses, Record, Iterator[Step]]:
         """Refuse what cannot be served; then the rows, and the loop over them. The arguments are transformers' own."""
@@ -212,6 +216,8 @@ class Decoder:
         ends = any(hasattr(criterion, "eos_token_id") for criterion in stopping_criteria)
         pad = generation_config._pad_token_tensor if ends else None
         hypotheses = Hypotheses(context, input_ids, guides, pad=pad, generator=generator, traced=trace is not None)
+        for each in hypotheses.contexts:
+            each.share = share
         reranker = self.reranker and self.reranker.start(hypotheses, tokenizer)
         record = Record(generation_config, reranker)
         witness = None

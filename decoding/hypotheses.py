@@ -81,7 +81,7 @@ class Hypotheses:
 
     def read(self) -> Context:
         """The main context, brought up to date with one forward if it is behind."""
-        self.contexts[0](self.continuation)
+        self.contexts[0].read(self.continuation)
         return self.contexts[0]
 
     def logits(self) -> Tensor:

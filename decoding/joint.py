@@ -25,10 +25,9 @@ class Share(Context):
         self.model, self.generation_config = joint.model, joint.generation_config
         self.keep_states = self.borrowed = False
 
-    def __call__(self, continuation: Tensor) -> Tensor:
-        """(R, n) int64 tokens after the prompts -> (R, V) float32 logits of token n, of this prompt."""
-        self.joint(continuation.repeat(self.count, 1))
-        return self.logits
+    def read(self, continuation: Tensor) -> None:
+        """Feed what of the (R, n) int64 tokens after the prompts was not fed yet, to all of them."""
+        self.joint.read(continuation.repeat(self.count, 1))
 
     def select(self, rows: Tensor) -> None:
         """Continue with `rows` (R',) int64; the first of the prompts speaks for all, each of which is told the same."""

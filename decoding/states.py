@@ -4,22 +4,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+BLOCK = 64  # tokens that the buffer grows by
+
 
 class States:
     """Last-layer states of R rows. A fork shares the past: only the newest states are copied.
 
-    past: (B, T, D), of which the R rows are `rows` (None: they are these rows); newest: (R, n, D), not yet in the past.
+    past: (B, T, D), of which the R rows are `rows` (None: they are these rows); it is the filled part of a buffer, so
+    that a token's states are written once, and never copied with the rest. recent: (R, n, D), not yet in the past.
     """
 
     def __init__(self, hidden: Tensor) -> None:
         """hidden: (R, T, D) of any floating dtype; kept as float32 or wider."""
-        self.past = unit(hidden)
+        self.past = self.buffer = unit(hidden)
         self.rows: Tensor | None = None
         self.recent = self.past[:, :0]
 
     def append(self, hidden: Tensor) -> None:
         """Add the (R, n, D) states of the tokens fed last."""
-        self.recent = torch.cat([self.recent, unit(hidden)], dim=1)
+        new = unit(hidden)
+        self.recent = torch.cat([self.recent, new], dim=1) if self.recent.shape[1] else new
 
     def select(self, rows: Tensor) -> None:
         """Go on with `rows` (R',) int64; the past is gathered when it is next asked for."""
@@ -30,11 +34,15 @@ class States:
     def all(self) -> Tensor:
         """(R, T, D): the past and the newest, rows in order."""
         if self.rows is not None and not is_identity(self.rows, len(self.past)):
-            self.past = self.past[self.rows]
-        if self.recent.shape[1]:
-            self.past = torch.cat([self.past, self.recent], dim=1)
-            self.recent = self.past[:, :0]
+            self.past = self.buffer = self.past[self.rows]
         self.rows = None
+        if new := self.recent.shape[1]:
+            start, end = self.past.shape[1], self.past.shape[1] + new
+            if end > self.buffer.shape[1]:
+                self.buffer = self.past.new_empty(len(self.past), end + BLOCK, self.past.shape[2])
+                self.buffer[:, :start] = self.past
+            self.buffer[:, start:end] = self.recent
+            self.past, self.recent = self.buffer[:, :end], self.recent[:, :0]
         return self.past
 
     def newest(self) -> Tensor:

@@ -1,0 +1,46 @@
+"""The step from hidden states to logits, apart from the forward that made the states.
+
+A look-ahead needs the states of all candidates and the logits of one. So the forward is told to keep no logits, and the
+head, with whatever a model does around it (scaling, soft caps), runs once the winner is known.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutputWithPast
+
+
+class HeadlessError(RuntimeError):
+    """A model whose head cannot be run alone."""
+
+
+def no_logits(device: torch.device | str) -> Tensor:
+    """What `logits_to_keep` is given so that the output embedding multiplies nothing."""
+    return torch.empty(0, dtype=torch.long, device=device)
+
+
+def project(model: PreTrainedModel, hidden: Tensor) -> Tensor:
+    """(R, D) last-layer hidden states -> (R, V) logits, by the model's own forward around a body that is not run.
+
+    Raises:
+        HeadlessError: the model has no body apart from its head.
+    """
+    name = getattr(model, "base_model_prefix", "")
+    if not isinstance(model, PreTrainedModel) or getattr(model, name, model) is model:
+        raise HeadlessError(f"{type(model).__name__} has no body that could be left out")
+    head: Any = Bodiless(model, name, hidden[:, None])
+    dummy = torch.zeros(len(hidden), 1, dtype=torch.long, device=hidden.device)
+    return type(model).forward(head, input_ids=dummy, use_cache=False, return_dict=True).logits[:, 0]
+
+
+class Bodiless:
+    """A model in all but its body, which gives what it is given: for `forward`, and of no other use."""
+
+    def __init__(self, model: PreTrainedModel, name: str, hidden: Tensor) -> None:
+        self._model = model
+        setattr(self, name, lambda *args, **kwargs: BaseModelOutputWithPast(last_hidden_state=hidden))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
