@@ -53,6 +53,7 @@ class Body:
         self.said = Said(last_hidden_state=hidden)
 
     def __call__(self, *args: Any, **kwargs: Any) -> "Said":
+        """The states."""
         return self.said
 
     def __getattr__(self, name: str) -> "Body":

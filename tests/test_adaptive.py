@@ -125,10 +125,11 @@ def test_copies_of_a_reranker_begin_with_the_best_choices_in_turn():
 def test_one_forward_a_token_of_as_many_rows_as_the_largest_k_needs(make):
     model, shapes = make(), []
     expected = zip(*(adaptive_contrastive_search(model, p, 6, 8.0, eos=None)[1] for p in PROMPTS), strict=True)
+    search(model, PROMPTS, AdaptiveContrastiveSearch(8.0), n=1)  # asks what the model can do
     model.register_forward_pre_hook(lambda _, args, kwargs: shapes.append(kwargs["input_ids"].shape), with_kwargs=True)
     search(model, PROMPTS, AdaptiveContrastiveSearch(8.0), n=6, eos_token_id=-1, pad_token_id=0)
     assert len(shapes) == 7
-    assert [rows for rows, _ in shapes[1:]] == [3 * max(ks) for ks in expected]
+    assert [rows * width for rows, width in shapes[1:]] == [3 * max(ks) for ks in expected]
 
 
 def test_certainty_takes_the_mean_of_the_middle_two_and_bears_the_extremes():

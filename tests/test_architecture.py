@@ -6,8 +6,9 @@ from pathlib import Path
 FOLDER = Path(__file__).parents[1] / "decoding"
 
 ORDER = [
-    ["states", "default_model", "texts", "command", "coding", "packing", "display"],
-    ["context", "models", "trace"],
+    ["states", "slots", "head", "attention", "default_model", "texts", "command", "coding", "packing", "display"],
+    ["forest", "models", "trace"],
+    ["context"],
     ["hypotheses"],
     ["parts", "streaming", "readings", "experts", "joint"],
     ["sampling", "record", "guidance", "processor", "calibration", "rerank", "witness"],
@@ -48,7 +49,8 @@ def test_only_the_context_touches_caches_masks_and_positions():
         strings = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and id(n) not in docs]
         attributes = [n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute)]
         touched = {word for word in words if word in attributes or word in strings}
-        allowed = {"context": set(words), "record": {"past_key_values"}, "jobs": {"attention_mask"}}
+        allowed = {"record": {"past_key_values"}, "jobs": {"attention_mask"}}
+        allowed |= {name: set(words) for name in ("context", "forest", "slots", "attention")}  # a context's own files
         allowed |= {
             name: {"attention_mask"} for name in ("readings", "processor", "calibration")
         }  # a call's own inputs
