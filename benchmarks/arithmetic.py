@@ -57,8 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return serve("benchmarks.arithmetic", lambda: run(arguments), lambda: "nothing was saved")
 
 
-def run(arguments: Sequence[str] | None) -> None:
-    """Read the options, draw, measure, print."""
+def make_parser() -> Parser:
+    """The options."""
     parser = Parser(prog="python -m benchmarks.arithmetic", description=__doc__, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("--model", help="a hub id or a folder (default: the embedded one)")
@@ -67,7 +67,12 @@ def run(arguments: Sequence[str] | None) -> None:
     parser.add_argument("--prompts", type=int, default=len(PROMPTS), metavar="N", help=f"default: {len(PROMPTS)}")
     parser.add_argument("--seeds", type=int, default=6, metavar="N", help="sets of each kind (default: 6)")
     parser.add_argument("--temperature", type=float, default=1.0, metavar="T", help="default: 1, the model's own")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def run(arguments: Sequence[str] | None) -> None:
+    """Read the options, draw, measure, print."""
+    options = make_parser().parse_args(arguments)
     check_ranges(vars(options), RANGES)
     if min(options.texts) < 2:
         raise ValueError(f"--texts must be at least 2, not {min(options.texts)}: one text has no diversity")

@@ -1,7 +1,8 @@
 """How varied texts are: repetition within each (rep-n, diversity), and over all of them (distinct-n, Zipf); lengths.
 
-Words are what stands between white space; for scripts without it pass `tokenize=list` (characters) or a tokenizer's
-`tokenize`. Every function takes N texts, and `prompts`, what each of them continues, if some continue the same.
+Words are what stands between white space; for scripts without it pass `tokenize=words` (of the module `words`), `list`
+(characters) or a tokenizer's `tokenize`. Every function takes N texts, and `prompts`, what each of them continues, if
+some continue the same.
 """
 
 from collections import Counter
