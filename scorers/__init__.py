@@ -2,6 +2,7 @@
 
 from .combined import Pairwise, Weighted
 from .embedding import PROMPT_EOL, Embedding, Whitening
+from .evidence import Asked, Evidence, Form
 from .likelihood import Likelihood
 from .mbr import MBR, bleu, chrf
 from .overlap import Overlap
@@ -13,8 +14,11 @@ from .scorer import Function, Scorer, as_scorer
 __all__ = [
     "MBR",
     "PROMPT_EOL",
+    "Asked",
     "Classifier",
     "Embedding",
+    "Evidence",
+    "Form",
     "Function",
     "Gated",
     "Likelihood",

@@ -15,6 +15,7 @@ ORDER = [
     ["scorer", "encoding", "pairs"],
     ["overlap", "combined", "rankgen", "embedding", "reward", "language_model", "ranker"],
     ["likelihood", "mbr"],
+    ["evidence"],
     ["__init__"],
     ["train_accuracy", "train_negatives", "training"],
     ["train"],
