@@ -29,7 +29,8 @@ def attend_in_groups(
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
     batch, heads, count, width = query.shape
     below = query.reshape(batch, heads // groups, groups * count, width)
-    mask = attention_mask.repeat(1, 1, groups, 1)
+    if (mask := getattr(attention_mask, "below", None)) is None:  # every layer is given the same mask
+        mask = attention_mask.below = attention_mask.repeat(1, 1, groups, 1)  # type: ignore[attr-defined]
     out = F.scaled_dot_product_attention(below, key, value, attn_mask=mask, scale=kwargs.get("scaling"))
     return out.reshape(batch, heads, count, -1).transpose(1, 2).contiguous(), None
 

@@ -34,6 +34,7 @@ BOOKKEEPING = {
 TEXT = BOOKKEEPING | {"input_ids", "inputs_embeds", "decoder_input_ids"}  # what says which tokens there are
 # what a configuration calls the reach of attention; where the cache knows of none, the model sees to it by itself
 REACHES = ("window_size", "attention_window", "attention_window_size", "sliding_window", "attention_chunk_size")
+LOOKAHEAD = 16  # slots beyond the longest text: room for the candidates after its last token
 ATTENTION = {"full_attention", "sliding_attention"}  # the kinds of layers whose masks a forest knows how to make
 
 
@@ -103,16 +104,18 @@ class Context:
             self._inputs["output_hidden_states"] = True
 
     @classmethod
-    def of(cls, model: Any, prompt: Tensor, mask: Tensor | None = None, **kwargs: Any) -> "Context":
+    def of(
+        cls, model: Any, prompt: Tensor, mask: Tensor | None = None, *, keep_states: bool = False, **kwargs: Any
+    ) -> "Context":
         """A context for any prompt of any model, prepared by transformers: what a guide reads beside the main one.
 
         Args:
             prompt: (R, T0) int64, left-padded. mask: (R, T0), 0 for padding; None where nothing is padded.
-            kwargs: further inputs of the model, such as `pixel_values`.
+            keep_states: see above. kwargs: further inputs of the model, such as `pixel_values`.
         """
 
         def take(_, input_ids, logits_processor, stopping_criteria, generation_config, **prepared):
-            return cls(model, input_ids, generation_config, raw=kwargs, **prepared)
+            return cls(model, input_ids, generation_config, keep_states=keep_states, raw=kwargs, **prepared)
 
         prompt = prompt.to(model.device)
         mask = torch.ones_like(prompt) if mask is None else mask.to(model.device)
@@ -149,7 +152,7 @@ class Context:
     @property
     def is_plain(self) -> bool:
         """Whether tokens and left padding are all there is to say of what is to be read, and how."""
-        if self.fed >= 0 or self.borrowed or self.keep_states or self._shown or self.content:
+        if self.fed >= 0 or self.borrowed or self._shown or self.content:
             return False
         caches = [self._inputs[name] for name in ALL_CACHE_NAMES if self._inputs.get(name) is not None]
         if self.model.config.is_encoder_decoder or any(type(cache) is not DynamicCache for cache in caches):
@@ -336,7 +339,7 @@ class Context:
 
     def _plant(self) -> Forest:
         cache, config = self._carry["past_key_values"], self.model.config.get_text_config(decoder=True)
-        limit = self.generation_config.max_length or 0
+        limit = (self.generation_config.max_length or 0) + LOOKAHEAD
         mask = self._inputs.get("attention_mask")
         return Forest(cache, mask, limit, getattr(config, "layer_types", None))
 

@@ -206,9 +206,7 @@ class Decoder:
         context = Context(model, input_ids, generation_config, keep_states=picker.keep_states, **model_kwargs)
         mask = context.mask if trace is not None else None
         guides = [(guide, guide.contexts(context) if isinstance(guide, Guide) else ()) for guide in self.guides]
-        if not (
-            picker.keep_states or generation_config.return_dict_in_generate
-        ):  # a look-ahead is the main prompt's alone
+        if not generation_config.return_dict_in_generate:  # which shows the main prompt's state alone
             joined = join([context, *(auxiliary for _, contexts in guides for auxiliary in contexts)])
             guides = [
                 (guide, [joined.get(auxiliary, auxiliary) for auxiliary in contexts]) for guide, contexts in guides

@@ -35,7 +35,8 @@ class Slots(DynamicLayer):
         """Write the (B, H, q, D) keys and values of q new tokens -> all keys and values."""
         start, end = self.keys.shape[2], self.keys.shape[2] + key_states.shape[2]  # type: ignore[union-attr]
         if end > self.buffers[0].shape[2]:
-            room = max(end, min(end + BLOCK, self.limit - self.dropped))
+            limit = self.limit - self.dropped
+            room = min(end + BLOCK, limit) if end < limit else end + BLOCK
             for i, buffer in enumerate(self.buffers):  # one at a time: the old one of each is freed before the next
                 grown = buffer.new_empty(*buffer.shape[:2], room, buffer.shape[3])
                 grown[:, :, :start] = buffer[:, :, :start]

@@ -85,11 +85,17 @@ def test_an_expert_reads_its_two_prompts_at_once(make):
     assert (shapes, seen) == ([(3, 9)] + [(3, 1)] * 4, [(6, 9)] + [(6, 1)] * 4)
 
 
-def test_a_look_ahead_is_of_the_main_prompt_alone():
-    model = tiny.llama()
+@pytest.mark.parametrize("make", MODELS)
+@pytest.mark.parametrize("share", [None, False])
+def test_a_look_ahead_is_of_all_of_them(make, share, separate):
+    model, parts = make(), [NegativePrompt(NEAR, gamma=1.7), ContrastiveSearch(k=4)]
     run(model, [ContrastiveSearch(k=4)], n=2)  # asks what the model can do
-    _, shapes = run(model, [NegativePrompt(NEAR), ContrastiveSearch(k=4)], n=2)
-    assert shapes == [(3, 9), (3, 8), (3, 4), (3, 1), (3, 4)]
+    together, shapes = run(model, parts, n=6, share=share)
+    assert shapes == [(6, 9)] + ([(24, 1)] if share is False else [(6, 4)]) * 6
+    separate()
+    apart, shapes = run(model, parts, n=6, share=share)
+    assert (len(shapes), shapes[:2]) == (13, [(3, 9), (3, 8)])
+    assert torch.equal(together, apart)
 
 
 @pytest.mark.parametrize(
