@@ -18,6 +18,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 from transformers import Cache, DynamicCache, GenerationConfig, PreTrainedModel, StaticCache
+from transformers.cache_utils import BaseQuantizedLayer
 from transformers.generation.utils import ALL_CACHE_NAMES, MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL
 from transformers.utils import ModelOutput
 
@@ -503,7 +504,10 @@ def holds_tokens(cache: Cache) -> bool:
 
 def can_be_cropped(cache: Any) -> bool:
     """Whether the last token can be taken out of a cache again."""
-    return isinstance(cache, Cache) and cache.is_croppable and not any(cache.is_sliding)
+    if not isinstance(cache, Cache) or not cache.is_croppable or any(cache.is_sliding):
+        return False
+    layers = getattr(cache, "self_attention_cache", cache).layers
+    return not any(isinstance(layer, BaseQuantizedLayer) for layer in layers)  # they say they can, and cannot
 
 
 def distinct(rows: Tensor) -> tuple[Tensor, Tensor] | None:
