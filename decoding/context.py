@@ -24,7 +24,7 @@ from transformers.utils import ModelOutput
 
 from .attention import grouped
 from .forest import Forest, can_grow
-from .head import no_logits, project
+from .head import no_logits, overhear, project
 from .states import States, is_identity, unit
 
 # what transformers prepares for every call; anything else in a call's inputs is content, such as an image
@@ -251,13 +251,20 @@ class Context:
         same = None
         if not (self.borrowed or self._shown or self.content or self.model.config.is_encoder_decoder):
             same = distinct(torch.cat([self.prompt, self.mask.to(self.prompt)], dim=1))
-        if same is None:
-            self._take(self.model._prefill(self.prompt, self.generation_config, self._inputs), self.keep_states)
+        prompt = self.prompt
+        if same is not None:
+            prompt = prompt[same[0]]
+            self._inputs, self._batch = self._gathered_inputs(same[0]), len(same[0])
+        if self.keep_states and self.share is None and not self._shown and is_known_headless(self.model):
+            inputs = {**self._inputs, "output_hidden_states": None}
+            with overhear(self.model) as said:
+                out = self.model._prefill(prompt, self.generation_config, inputs)
+            self._take(out, states=False)
+            self._keep(said[-1])
         else:
-            first, copies = same
-            self._inputs, self._batch = self._gathered_inputs(first), len(first)
-            self._take(self.model._prefill(self.prompt[first], self.generation_config, self._inputs), self.keep_states)
-            self._choose(copies)
+            self._take(self.model._prefill(prompt, self.generation_config, self._inputs), self.keep_states)
+        if same is not None:
+            self._choose(same[1])
         self._inputs.pop("inputs_embeds", None)  # they were the prompt, and it is read
         self.fed = 0
 
@@ -325,16 +332,18 @@ class Context:
         if positions is not None:
             positions = positions[:, -new:].to(device)
         inputs = self._forest.grow(tokens[:, -new:].to(device), positions, self.model.dtype)
-        inputs |= {"use_cache": True, "return_dict": True, "output_hidden_states": states}
-        if headless:
-            inputs["logits_to_keep"] = no_logits(device)
-        with grouped(self.model):
-            out = self.model(**inputs)
-        hidden = self._forest.tips(last_states(out)) if states else None
+        inputs |= {"use_cache": True, "return_dict": True}
         self._batch, self._logits, self._hidden = len(tokens), None, None
-        if hidden is not None and headless:
+        hidden: Tensor | None = None
+        if headless:
+            with grouped(self.model), overhear(self.model) as said:
+                self.model(**inputs, logits_to_keep=no_logits(device))
+            hidden = self._forest.tips(said[-1])
             self._hidden = hidden[:, -1]
         else:
+            with grouped(self.model):
+                out = self.model(**inputs, output_hidden_states=states)
+            hidden = self._forest.tips(last_states(out)) if states else None
             self._logits = self._forest.tips(out.logits)[:, -1].to(dtype=torch.float32, device=self.prompt.device)
         return hidden
 
@@ -389,10 +398,13 @@ class Context:
         general._take(out, states=False)
         hidden = last_states(out)
         try:
-            found = self._share(tokens, new, headless=False, states=True)
+            with overhear(self.model) as said:
+                found = self._share(tokens, new, headless=False, states=True)
             assert found is not None
+            assert self._forest is not None
             if is_same(unit(found[:, -1]), unit(hidden[:, -1]), self.model.dtype):
-                verdict = Verdict(True, is_headless(self.model, found[:, -1], general.logits))
+                heard = bool(said) and torch.equal(self._forest.tips(said[-1]), found)
+                verdict = Verdict(True, heard and is_headless(self.model, found[:, -1], general.logits))
         except Exception as error:  # whatever a model says to masks and positions that it does not expect
             logging.getLogger(__name__).debug("%s: siblings in one forward: %r", type(self.model).__name__, error)
         if not verdict.shares:
@@ -538,6 +550,11 @@ def is_same(one: Tensor, other: Tensor, dtype: torch.dtype) -> bool:
     distance = (one - other).norm(dim=-1) / other.norm(dim=-1)
     precision = max(torch.finfo(dtype).eps, torch.finfo(torch.float32).eps)
     return bool((distance <= precision**0.5).all())
+
+
+def is_known_headless(model: Any) -> bool:
+    """Whether a model's last states were seen to be what its body hands to its head."""
+    return any(verdict.headless for verdict in VERDICTS.get(model, {}).values())
 
 
 def is_headless(model: Any, hidden: Tensor, logits: Tensor) -> bool:

@@ -4,6 +4,9 @@ A look-ahead needs the states of all candidates and the logits of one. So the fo
 head, with whatever a model does around it (scaling, soft caps), runs once the winner is known.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -33,6 +36,27 @@ def project(model: PreTrainedModel, hidden: Tensor) -> Tensor:
     head: Any = Bodiless(model, name, hidden[:, None])
     dummy = torch.zeros(len(hidden), 1, dtype=torch.long, device=hidden.device)
     return type(model).forward(head, input_ids=dummy, use_cache=False, return_dict=True).logits[:, 0]
+
+
+@contextmanager
+def overhear(model: PreTrainedModel) -> Iterator[list[Tensor]]:
+    """For forwards of this thread: the last layer's states (B, T, D), as the body hands them to the head.
+
+    `output_hidden_states` would keep those of every layer, and hang a hook on each of them.
+    """
+    said: list[Tensor] = []
+    thread = get_ident()
+
+    def listen(module: Any, args: Any, out: Any) -> None:
+        if get_ident() == thread:
+            said.append(out[0])  # of a body that is a part of another, the last to speak is the outermost
+
+    body: Any = model.get_decoder() if hasattr(model, "get_decoder") else model
+    hook = body.register_forward_hook(listen)
+    try:
+        yield said
+    finally:
+        hook.remove()
 
 
 class Bodiless:

@@ -64,7 +64,9 @@ class Slots(DynamicLayer):
             filled, end = self.keys.shape[2], first + order.shape[1]  # type: ignore[union-attr]
             for buffer in self.buffers:
                 tail = buffer[:, :, first:filled]
-                buffer[:, :, first:end] = tail.take_along_dim(order[:, None, :, None], dim=2)
+                one = len(order) == 1  # much the same, at half the price
+                chosen = tail.index_select(2, order[0]) if one else tail.take_along_dim(order[:, None, :, None], dim=2)
+                buffer[:, :, first:end] = chosen
             self.fill(end)
 
     def drop(self, slots: int) -> None:
