@@ -22,6 +22,7 @@ examples:
   python -m decoding "The night was" --method sample --top-p 0.95 --seed 3
   python -m decoding "Once" "The night was" --method greedy --json
   python -m decoding "The night was" --rerank overlap --samples 8
+  python -m decoding "The night was" --trace trace.html   why each token was chosen, as a page
   python -m decoding --model gpt2 --max-new-tokens 32 < prompts.txt
   python -m decoding --input prompts.jsonl --output results.jsonl --batch-size 16
 
@@ -59,15 +60,20 @@ RANGES = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command, and return the status that it exits with: 2 for a call that cannot work."""
     opened: list[Results] = []
+    traced: list[Path] = []
 
     def work() -> None:
         options = parse(sys.argv[1:] if arguments is None else list(arguments))
         check_options(options)
         job = make_job(options, find_prompts(options))
         opened.extend([Results(options.output, job)] if options.output else [])
-        run(options, job, opened[0] if opened else None)
+        run(options, job, opened[0] if opened else None, traced)
 
-    return serve("decoding", work, lambda: opened[0].state if opened else "nothing was saved")
+    def stopped() -> str:
+        said = [results.state for results in opened] + [f"the trace so far is in {file}" for file in traced]
+        return "; ".join(said) or "nothing was saved"
+
+    return serve("decoding", work, stopped)
 
 
 def make_parser() -> Parser:
@@ -104,6 +110,8 @@ def make_parser() -> Parser:
     add("--json", action="store_true", help="a JSON object a line instead of text")
     add("--input", type=Path, metavar="FILE", help='prompts: JSON lines with "prompt" and perhaps "id", or plain lines')
     add("--output", type=Path, metavar="FILE", help="append JSON lines to FILE, but for those that are there already")
+    add("--trace", type=Path, metavar="FILE", help="why each token of this run was chosen: a page, if FILE ends in "
+        ".html, or .json")  # fmt: skip
     add("--batch-size", type=int, default=8, metavar="N", help="prompts at a time (default: 8)")
     return parser
 
@@ -136,18 +144,36 @@ def check_options(options: argparse.Namespace) -> None:
         raise ValueError('"-" is standard input, which does not go together with other prompts')
     if output := options.output:
         check_output(options, output)
+    if options.trace:
+        check_trace(options, options.trace)
 
 
 def check_output(options: argparse.Namespace, output: Path) -> None:
     """Raise ValueError for an --output that nothing can be appended to."""
     if options.json:
         raise ValueError("--output writes JSON lines, and --json prints them: drop one of them")
-    if not output.parent.is_dir():
-        raise ValueError(f"--output {output}: there is no folder {output.parent}")
-    if output.exists() and not output.is_file():
-        raise ValueError(f"--output {output} {'is a folder' if output.is_dir() else 'is no plain file'}")
+    check_place("--output", output)
     if options.input and output.resolve() == options.input.resolve():
         raise ValueError(f"--output must not be the file that is --input, {output}")
+
+
+def check_trace(options: argparse.Namespace, trace: Path) -> None:
+    """Raise ValueError for a --trace that cannot be written."""
+    if trace.suffix not in (".html", ".json"):
+        raise ValueError(f"--trace {trace}: the file must end in .html or .json")
+    check_place("--trace", trace)
+    for name in ("input", "output"):
+        other = getattr(options, name)
+        if other and other.resolve() == trace.resolve():
+            raise ValueError(f"--trace must not be the file that is --{name}, {trace}")
+
+
+def check_place(name: str, file: Path) -> None:
+    """Raise ValueError for a file that cannot be written."""
+    if not file.parent.is_dir():
+        raise ValueError(f"{name} {file}: there is no folder {file.parent}")
+    if file.exists() and not file.is_file():
+        raise ValueError(f"{name} {file} {'is a folder' if file.is_dir() else 'is no plain file'}")
 
 
 def find_prompts(options: argparse.Namespace) -> list[Prompt]:
@@ -198,9 +224,12 @@ def make_job(options: argparse.Namespace, prompts: list[Prompt]) -> Job:
     return Job(prompts, picker, options.model or default_model.NAME, options.seed, settings, reranking)
 
 
-def run(options: argparse.Namespace, job: Job, results: Results | None) -> None:
-    """Check the job against the model's configuration and tokenizer; then load the weights, and write what is made."""
-    from . import models
+def run(options: argparse.Namespace, job: Job, results: Results | None, traced: list[Path]) -> None:
+    """Check the job against the model's configuration and tokenizer; then load the weights, and write what is made.
+
+    traced: gets the file of the trace once it is written, also where the run is interrupted.
+    """
+    from . import Trace, models
 
     silence()
     source = models.locate(options.model)
@@ -210,13 +239,20 @@ def run(options: argparse.Namespace, job: Job, results: Results | None) -> None:
     there = len(results.done) if results else 0
     if there < len(job.prompts):
         model = load_model(source, config, options)
-        if results:
-            save(job, results, model, tokenizer)
-        elif options.json:
-            for record in chain.from_iterable(job.run(model, tokenizer)):
-                print(to_line(record), end="", flush=True)
-        else:
-            show(job, model, tokenizer)
+        trace = Trace(tokenizer) if options.trace else None
+        try:
+            if results:
+                save(job, results, model, tokenizer, trace)
+            elif options.json:
+                for record in chain.from_iterable(job.run(model, tokenizer, trace=trace)):
+                    print(to_line(record), end="", flush=True)
+            else:
+                show(job, model, tokenizer, trace)
+        finally:
+            if trace is not None and trace.calls:
+                traced.append(trace.save(options.trace))
+    for file in traced:
+        print(f"the trace is in {file}", file=sys.stderr)
     if results:
         print(f"{len(results.done) - there} written to {results.path} ({there} were there already)", file=sys.stderr)
 
@@ -252,28 +288,28 @@ def load_model(source: str, config: Any, options: argparse.Namespace) -> Any:
     return models.load_model(source, config, device=options.device, dtype=options.dtype)
 
 
-def save(job: Job, results: Results, model: Any, tokenizer: Any) -> None:
+def save(job: Job, results: Results, model: Any, tokenizer: Any, trace: Any = None) -> None:
     """Append what the results lack, with a progress bar where there is somebody to see it."""
     from tqdm import tqdm
 
     hidden = not sys.stderr.isatty()
     with tqdm(total=len(job.prompts), initial=len(results.done), unit="prompt", disable=hidden) as bar:
-        for records in job.run(model, tokenizer, results.done):
+        for records in job.run(model, tokenizer, results.done, trace=trace):
             bar.update(results.append(records))
 
 
-def show(job: Job, model: Any, tokenizer: Any) -> None:
+def show(job: Job, model: Any, tokenizer: Any, trace: Any = None) -> None:
     """Print each prompt with what follows it: a single one as it is generated, several with a blank line after each."""
     from transformers import TextStreamer
 
     gap = "\n" if model.config.is_encoder_decoder else ""  # an answer is no continuation of the prompt's line
     if len(job.prompts) > 1:
-        for record in chain.from_iterable(job.run(model, tokenizer)):
+        for record in chain.from_iterable(job.run(model, tokenizer, trace=trace)):
             print(record["prompt"] + gap + record["continuation"] + "\n", flush=True)
         return
     if gap:  # and transformers streams no prompt with it
         print(job.prompts[0].text, flush=True)
-    for _ in job.run(model, tokenizer, streamer=TextStreamer(tokenizer, skip_special_tokens=True)):
+    for _ in job.run(model, tokenizer, streamer=TextStreamer(tokenizer, skip_special_tokens=True), trace=trace):
         pass
 
 

@@ -1,6 +1,7 @@
 """Continuations by greedy search, nucleus sampling and contrastive search, side by side: `python -m decoding.demo`."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from .contrastive import ContrastiveSearch
 from .generation import generate
 from .models import load
 from .sampling import Greedy, Sample
+from .trace import Trace
 
 PROMPTS = (
     "It was a dark and stormy night, and the old",
@@ -24,10 +26,11 @@ METHODS: dict[str, dict[str, Any]] = {
     "contrastive, k = 5, alpha = 0.6": {"processors": [ContrastiveSearch(k=5, alpha=0.6)]},
 }
 NEW_TOKENS = 64
+TRACE = Path("demo") / "trace.html"
 
 
 def main() -> None:
-    """Continue every prompt by every method with the embedded model, and print a table."""
+    """Continue every prompt by every method with the embedded model, print a table, and write a trace of the first."""
     model, tokenizer = load()
     inputs = tokenizer(list(PROMPTS), return_tensors="pt", padding=True)
     columns, rates = [], []
@@ -42,7 +45,21 @@ def main() -> None:
     for prompt, *texts in zip(PROMPTS, *columns, strict=True):
         table.add_row(prompt, *texts)
     table.add_row("tokens a second", *(f"{rate:.0f}" for rate in rates))
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    path = write_trace(model, tokenizer)
+    console.print(
+        f"Why each token was chosen, for the first prompt: open [bold]{path}[/bold] in a browser.", soft_wrap=True
+    )
+
+
+def write_trace(model: Any, tokenizer: Any) -> Path:
+    """Greedy and contrastive search on one prompt, step by step, as a page."""
+    inputs, trace = tokenizer(PROMPTS[0], return_tensors="pt"), Trace(tokenizer)
+    for part in (ContrastiveSearch(k=5, alpha=0.6), Greedy()):
+        generate(model, **inputs, processors=[part], max_new_tokens=NEW_TOKENS, trace=trace)
+    TRACE.parent.mkdir(exist_ok=True)
+    return trace.save(TRACE).resolve()
 
 
 if __name__ == "__main__":

@@ -574,3 +574,48 @@ def test_help_has_examples(capsys):
         command.main(["--help"])
     assert end.value.code == 0
     assert "examples:" in capsys.readouterr().out
+
+
+def test_trace_is_written_and_changes_nothing(run, tmp_path):
+    """As JSON and as a page, of all batches, beside every way of writing the texts."""
+    page, data, output = tmp_path / "trace.html", tmp_path / "trace.json", tmp_path / "out.jsonl"
+    plain = run("Hello", "no", "--max-new-tokens", 8)[1]
+    status, out, err = run("Hello", "no", "--max-new-tokens", 8, "--trace", page, "--batch-size", 1)
+    assert (status, out, err) == (0, plain, [f"the trace is in {page}"])
+    assert page.read_text().startswith("<!doctype html>")
+    run("Hello", "no", "--max-new-tokens", 8, "--trace", data, "--output", output, "--batch-size", 1)
+    trace = decoding.Trace.from_json(data.read_text())
+    rows = [json.loads(line) for line in output.read_text().splitlines()]
+    assert [call.decoder for call in trace.calls] == ["ContrastiveSearch(k=5, alpha=0.6)"] * 2
+    assert ["".join(choice.text for choice in call.row(0)) for call in trace.calls] == [r["continuation"] for r in rows]
+    for more in (["--json"], ["--rerank", "overlap", "--samples", 3, "--every", 4]):
+        assert run("Hello", "--max-new-tokens", 8, "--trace", data, *more)[0] == 0
+    (call,) = decoding.Trace.from_json(data.read_text()).calls
+    assert [selection.length for selection in call.selections] == [4, 8]
+
+
+def test_trace_of_an_interrupted_run_is_kept(run, tmp_path, monkeypatch):
+    def stop(self, *arguments, **options):
+        decoding.generate(arguments[0], torch.tensor([[5]]), max_new_tokens=2, trace=options["trace"])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Job, "run", stop)
+    status, _, err = run("Hello", "--trace", tmp_path / "trace.json")
+    assert (status, err) == (130, [f"stopped; the trace so far is in {tmp_path / 'trace.json'}"])
+    assert len(decoding.Trace.from_json((tmp_path / "trace.json").read_text()).calls[0].choices) == 2
+
+
+def test_trace_must_be_a_file_that_can_be_written(run, tmp_path):
+    (tmp_path / "a.json").mkdir()
+    for file, message in (
+        ("trace.txt", "the file must end in .html or .json"),
+        ("nowhere/trace.html", "there is no folder"),
+        ("a.json", "is a folder"),
+    ):
+        status, out, (line,) = run("Hello", "--trace", tmp_path / file)
+        assert (status, out) == (2, [])
+        assert message in line
+    (tmp_path / "in.json").write_text('{"prompt": "Hello"}\n')
+    status, _, (line,) = run("--input", tmp_path / "in.json", "--trace", tmp_path / "in.json")
+    assert status == 2
+    assert "--trace must not be the file that is --input" in line

@@ -42,7 +42,7 @@ function setUpFrame() {
   if (parent === window) return;
   let first = true;
   const tell = () => {
-    parent.postMessage({ trace: "size", height: document.documentElement.scrollHeight, first }, "*");
+    parent.postMessage({ trace: "size", height: document.body.scrollHeight, first }, "*");
     first = false;
   };
   new ResizeObserver(tell).observe(document.body);

@@ -116,15 +116,16 @@ function table(choice, order) {
   const stages = choice.logps[0]?.length ?? 0;
   const terms = Object.keys(choice.terms);
   const columns = [];
+  // what decides comes first, then what it was made from
+  if (choice.terms.score) columns.push({ head: "score", title: meaning("score"), cell: scoreCell(choice) });
+  for (const name of terms.filter((name) => name !== "score")) columns.push({ head: name, title: meaning(name), cell: termCell(choice, name) });
+  for (const name of Object.keys(choice.places))
+    columns.push({ head: name, title: meaning(name), cell: (j) => (choice.places[name][j] === null ? null : link(choice.places[name][j])) });
   if (stages) columns.push({ head: "model", title: MEANINGS.model, cell: (j) => probabilityCell(choice.logps[j][0]) });
   guides.forEach((guide, i) => {
     if (stages && isFelt(choice, i)) columns.push({ head: shortName(guide), title: `${guide}: ${MEANINGS.shift}`, cell: shiftCell(choice, i) });
   });
   if (stages > 1) columns.push({ head: "after guides", title: MEANINGS.guided, cell: (j) => probabilityCell(choice.logps[j].at(-1)) });
-  for (const name of terms.filter((name) => name !== "score")) columns.push({ head: name, title: meaning(name), cell: termCell(choice, name) });
-  for (const name of Object.keys(choice.places))
-    columns.push({ head: name, title: meaning(name), cell: (j) => (choice.places[name][j] === null ? null : link(choice.places[name][j])) });
-  if (choice.terms.score) columns.push({ head: "score", title: meaning("score"), cell: scoreCell(choice) });
   const head = make("tr", {}, make("th", { scope: "col" }, "token"), ...columns.map(({ head, title }) => make("th", { scope: "col", title }, ...breakable(head))));
   const body = make("tbody");
   let divided = !order.some((j) => isWeighed(choice, j));
