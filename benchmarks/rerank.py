@@ -22,7 +22,7 @@ import decoding
 import scorers
 from decoding.command import Parser, Range, check_ranges, serve, silence
 
-from .loop import TEXT
+from .turns import TEXT
 
 SAMPLING: dict[str, Any] = {"do_sample": True, "top_k": 50, "top_p": 0.9}
 SCORERS: dict[str, Callable[[], scorers.Scorer]] = {
