@@ -6,7 +6,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import T5Config, T5ForConditionalGeneration
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
 
 import decoding
 from decoding import BestOfN, ContrastiveSearch, Decoder, Greedy, NegativePrompt, Rerank, Sample
@@ -299,14 +300,40 @@ def test_paper_through_generate_of_transformers_must_be_asked_in_full():
             model.generate(**inputs, custom_generate=Decoder(part), **{**options, name: value})
 
 
-def test_texts_are_read_behind_their_prompts():
-    """A letter of several bytes is not judged by half, and the space between prompt and text is the text's."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
+def bytes_tokenizer():
+    """A token a byte."""
     core = Tokenizer(models.BPE({c: i for i, c in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}, []))
     core.pre_tokenizer, core.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    bytewise = PreTrainedTokenizerFast(tokenizer_object=core)
+    return PreTrainedTokenizerFast(tokenizer_object=core)
+
+
+def test_segments_that_end_within_a_letter_are_judged_without_it():
+    """Segments of 3 bytes over letters of 2: every other one ends in half a letter, which the next one completes."""
+    config = GPT2Config(vocab_size=256, n_positions=32, n_embd=16, n_layer=1, n_head=2, eos_token_id=None)
+    model, bytewise, seen = tiny.seeded(GPT2LMHeadModel(config)), bytes_tokenizer(), []
+    [first], seconds = bytewise("é")["input_ids"][:1], [bytewise(letter)["input_ids"][1] for letter in "éàüñ"]
+
+    def letters(tokens, logits):
+        allowed = torch.full_like(logits, -torch.inf)
+        allowed[:, [first] if tokens.shape[1] % 2 else seconds] = 0
+        return logits + allowed
+
+    def score(prefixes, texts):
+        seen.append(texts)
+        return [float(text.count("é")) for text in texts]
+
+    part = Rerank(score, every=3, samples=4, beams=2, tokenizer=bytewise, prefixes=["x"])
+    ids = torch.tensor([bytewise("x")["input_ids"]])
+    out = decoding.generate(model, ids, processors=[letters, part], max_new_tokens=12, top_k=0,
+                            generator=torch.Generator().manual_seed(0))  # fmt: skip
+    assert [{len(text) for text in texts} for texts in seen] == [{1}, {3}, {4}, {6}]
+    assert {letter for texts in seen for text in texts for letter in text} <= set("éàüñ")
+    assert bytewise.decode(out[0, 1:]) in seen[-1]
+
+
+def test_texts_are_read_behind_their_prompts():
+    """A letter of several bytes is not judged by half, and the space between prompt and text is the text's."""
+    bytewise = bytes_tokenizer()
     prompt, new = bytewise("é is")["input_ids"], bytewise(" né")["input_ids"]
     assert len(new) == 4
     assert [read_behind(bytewise, [prompt], [new[:n]])[0] for n in range(5)] == ["", " ", " n", " n", " né"]
