@@ -42,16 +42,22 @@ def test_both_ways_draw_and_choose_the_same(tokenizer, samples, every):
 
 def test_what_is_read_is_counted(tokenizer):
     """Released: at each of 3 segments 2 hypotheses, 4 times the text so far, then a token a row but for the last. Ours:
-    the prompts once, then a token a row, and never the last."""
+    the prompts once, then at most a token a row, and never the last; equal rows are one."""
     model, options = tiny.llama(), asked(beams=2)
 
     def read(way, text):
+        torch.manual_seed(0)
         return rerank.reading(model, lambda: way(model, tokenizer, Function(judges), [text], options))
 
+    read(rerank.ours, TEXTS[0])  # asks what the model can do
     for text in TEXTS:
         anew = sum(8 * (len(text) + n) + 8 * (min(3, 8 - n) - 1) for n in (0, 3, 6))
-        assert read(rerank.released, text) == (16, anew)
-        assert read(rerank.ours, text) == (8, len(text) + 8 * 7)
+        forwards, positions = read(rerank.released, text)
+        assert forwards == 16
+        assert 0.9 * anew < positions <= anew  # less where a special token was drawn and not read
+        forwards, positions = read(rerank.ours, text)
+        assert forwards == 8
+        assert len(text) + 2 * 7 <= positions <= len(text) + 8 * 7
 
 
 def test_a_row_for_each_way_and_their_ratio(folder, capsys):
@@ -62,7 +68,8 @@ def test_a_row_for_each_way_and_their_ratio(folder, capsys):
     assert found["settings"]["beams"] == 2
     assert found["prompt_tokens"] == [9, 9]
     ours, released = found["ways"]["ours"], found["ways"]["released"]
-    assert (ours["forwards"], ours["positions"]) == (7, 18 + 8 * 6)
+    assert ours["forwards"] == 7
+    assert 18 + 4 * 6 <= ours["positions"] <= 18 + 8 * 6
     assert released["forwards"] == 28
     most = (
         2 * 4 * sum(9 + n + min(3, 7 - n) - 1 for n in (0, 3, 6))
@@ -72,7 +79,7 @@ def test_a_row_for_each_way_and_their_ratio(folder, capsys):
     assert rerank.main(call) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(" | ")[0] for line in lines[2:]] == ["| released", "| ours", "| released / ours"]
-    assert lines[-1].endswith(f"| 4.0 | {released['positions'] / ours['positions']:.1f} |")
+    assert " | 4.0 | " in lines[-1]
 
 
 @pytest.mark.parametrize(
