@@ -34,6 +34,12 @@ RANGES = {
     "temperature": (lambda value: 0 < value < float("inf"), "be above 0"),
 }
 
+EXAMPLES = """\
+examples:
+  python -m benchmarks.arithmetic
+  python -m benchmarks.arithmetic --texts 2 8 --prompts 2 --seeds 2       a quick look
+"""
+
 
 @dataclass(frozen=True)
 class Figures:
@@ -57,19 +63,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return serve("benchmarks.arithmetic", lambda: run(arguments), lambda: "nothing was saved")
 
 
-def make_parser() -> Parser:
-    """The options."""
-    parser = Parser(prog="python -m benchmarks.arithmetic", description=__doc__, allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    parser.add_argument("--model", help="a hub id or a folder (default: the embedded one)")
-    parser.add_argument("--texts", type=int, nargs="+", default=[4, 16], metavar="N", help="in a set (default: 4 16)")
-    parser.add_argument("--new-tokens", type=int, default=12, metavar="N", help="of each (default: 12)")
-    parser.add_argument("--prompts", type=int, default=len(PROMPTS), metavar="N", help=f"default: {len(PROMPTS)}")
-    parser.add_argument("--seeds", type=int, default=6, metavar="N", help="sets of each kind (default: 6)")
-    parser.add_argument("--temperature", type=float, default=1.0, metavar="T", help="default: 1, the model's own")
-    return parser
-
-
 def run(arguments: Sequence[str] | None) -> None:
     """Read the options, draw, measure, print."""
     options = make_parser().parse_args(arguments)
@@ -88,6 +81,19 @@ def run(arguments: Sequence[str] | None) -> None:
             rows.append((n, name, np.array([[astuple(figures) for figures in own] for own in sets])))
     for line in table(rows):
         print(line)
+
+
+def make_parser() -> Parser:
+    """The options."""
+    parser = Parser(prog="python -m benchmarks.arithmetic", description=__doc__, allow_abbrev=False, epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser.add_argument("--model", help="a hub id or a folder (default: the embedded one)")
+    parser.add_argument("--texts", type=int, nargs="+", default=[4, 16], metavar="N", help="in a set (default: 4 16)")
+    parser.add_argument("--new-tokens", type=int, default=12, metavar="N", help="of each (default: 12)")
+    parser.add_argument("--prompts", type=int, default=len(PROMPTS), metavar="N", help=f"default: {len(PROMPTS)}")
+    parser.add_argument("--seeds", type=int, default=6, metavar="N", help="sets of each kind (default: 6)")
+    parser.add_argument("--temperature", type=float, default=1.0, metavar="T", help="default: 1, the model's own")
+    return parser
 
 
 def measure(

@@ -68,6 +68,12 @@ class Candidate:
     greedy: bool
 
 
+CALLS = """\
+examples:
+  python -m benchmarks.evidence
+"""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table, and return the status that the command exits with."""
     kept: list[str] = []
@@ -76,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def make_parser() -> Parser:
     """The options."""
-    parser = Parser(prog="python -m benchmarks.evidence", description=__doc__, allow_abbrev=False,
+    parser = Parser(prog="python -m benchmarks.evidence", description=__doc__, allow_abbrev=False, epilog=CALLS,
         formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     add = parser.add_argument
     add(

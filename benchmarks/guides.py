@@ -5,13 +5,14 @@ import statistics
 import sys
 from collections.abc import Sequence
 from functools import partial
+from itertools import product
 from typing import Any
 
 import torch
 
 import decoding
 from decoding import joint
-from decoding.command import Parser, serve, silence
+from decoding.command import Parser, serve, silence, table
 
 from .turns import Way, measure
 
@@ -50,16 +51,14 @@ def run(options: argparse.Namespace) -> None:
         raise ValueError(f"lengths, rows, tokens and rounds must be at least 1, not {min(numbers)}")
     silence()
     model, _ = decoding.load(options.model)
-    print("| rows | prompt | second prompt | padding | separate / greedy | joint / greedy | joint / separate |")
-    print("|---|---|---|---|---|---|---|")
-    for rows in options.batch:
-        for first, second in options.lengths or LENGTHS:
+    names = ["rows", "prompt", "second prompt", "padding", "separate / greedy", "joint / greedy", "joint / separate"]
+    with table(names) as add_row:
+        for rows, (first, second) in product(options.batch, options.lengths or LENGTHS):
             seconds = measure(ways(model, rows, first, second, options.new_tokens), options.rounds)
             pairs = [("separate", "greedy"), ("joint", "greedy"), ("joint", "separate")]
             ratios = [statistics.median(map(float.__truediv__, seconds[a], seconds[b])) for a, b in pairs]
             waste = 1 - (first + second) / (2 * max(first, second))
-            shown = " | ".join(f"{ratio:.2f}" for ratio in ratios)
-            print(f"| {rows} | {first} | {second} | {waste:.0%} | {shown} |", flush=True)
+            add_row([rows, first, second, f"{waste:.0%}", *(f"{ratio:.2f}" for ratio in ratios)])
 
 
 def ways(model: Any, rows: int, first: int, second: int, new: int) -> dict[str, Way]:

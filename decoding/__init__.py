@@ -1,5 +1,6 @@
 """Decoding methods as parts that compose over any HuggingFace causal LM."""
 
+from . import command as command  # before what takes seconds: it answers Ctrl-C
 from .adaptive import AdaptiveContrastiveSearch
 from .arithmetic import ArithmeticSample, encode
 from .calibration import PostHocDebias, content_free_prior, score_choices

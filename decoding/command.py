@@ -1,11 +1,13 @@
-"""What the commands share: options whose errors are one line, and an exit status for whatever can go wrong."""
+"""What the commands share: errors of one line, exit statuses, tables to look at or to pipe."""
 
 import argparse
 import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import TracebackType
 from typing import Any, NoReturn
 
 Range = tuple[Callable[[Any], bool], str]  # what fits, and how to say it
@@ -29,6 +31,7 @@ def serve(name: str, work: Callable[[], Any], stopped: Callable[[], str]) -> int
         work()
         print(end="", flush=True)
     except KeyboardInterrupt:
+        begin_line()
         print(f"stopped; {stopped()}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # our reader has had enough; what is still to be flushed at exit must go somewhere
@@ -45,6 +48,63 @@ def fail(name: str, message: str) -> int:
     package = name.removeprefix("python -m ").partition(" ")[0].partition(".")[0]
     print(f"{package}: error: {' '.join(message.split())}", file=sys.stderr)
     return 2
+
+
+def begin_line() -> None:
+    """A terminal has written ^C where the cursor stood."""
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
+
+
+def answer_interrupts() -> None:
+    """While the modules of a command are imported, which takes seconds, Ctrl-C is a line too, and no traceback."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    name = spec.name if spec else ""
+    if sys.argv[:1] != ["-m"] and name.partition(".")[0] not in ("decoding", "scorers", "benchmarks"):
+        return  # nobody's command: a program that imports the package
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            begin_line()
+            print("stopped; nothing was begun", file=sys.stderr, flush=True)
+            os._exit(130)
+        else:
+            sys.__excepthook__(kind, error, trace)
+
+    sys.excepthook = hook
+
+
+@contextmanager
+def table(names: Sequence[str]) -> Iterator[Callable[[Sequence[Any]], None]]:
+    """Gives a function that shows a row: at once, as a line of Markdown; on a terminal, in a coloured table.
+
+    NO_COLOR is respected, and rich need not be installed.
+    """
+    try:
+        from rich.console import Console
+        from rich.live import Live
+        from rich.table import Table
+    except ImportError:
+        rich = False
+    else:
+        rich = sys.stdout.isatty()
+    if not rich:
+
+        def print_row(cells: Sequence[Any]) -> None:
+            print("| " + " | ".join(map(str, cells)) + " |", flush=True)
+
+        print_row(names)
+        print("|" + "---|" * len(names), flush=True)
+        yield print_row
+        return
+    shown = Table(*map(str, names), header_style="bold cyan")
+    with Live(shown, console=Console(), auto_refresh=False, vertical_overflow="visible") as live:
+
+        def add_row(cells: Sequence[Any]) -> None:
+            shown.add_row(*map(str, cells))
+            live.refresh()
+
+        yield add_row
 
 
 def flag(name: str) -> str:
@@ -69,3 +129,6 @@ def silence() -> None:
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
+
+
+answer_interrupts()

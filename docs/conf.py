@@ -1,5 +1,6 @@
 """How the documentation site is built (`make docs`). It needs no network, neither to be built nor to be read."""
 
+import argparse
 import importlib
 import re
 import sys
@@ -43,7 +44,7 @@ class CommandHelp(SphinxDirective):
         parser = importlib.import_module(module).make_parser()
         parsers = [parser]
         for action in parser._actions:
-            if isinstance(action.choices, dict):
+            if isinstance(action, argparse._SubParsersAction):
                 parsers += action.choices.values()
         texts = [parser.format_help() for parser in parsers]
         return [nodes.literal_block(text, text, language="none") for text in texts]
@@ -65,8 +66,12 @@ def escape(app: Sphinx, kind: str, name: str, thing: Any, options: Any, lines: l
     """Docstrings are plain text with `names` and examples: what else means something to Sphinx is meant literally."""
     if kind in ("attribute", "data", "property"):
         lines.insert(0, "\\")  # nothing to a reader; without it napoleon takes what stands before a colon for a type
-    example = False
+    example, plain = False, False
     for i, line in enumerate(lines):
+        if not line.startswith(" "):  # a paragraph outside of sections such as Args
+            plain = bool(line.strip()) and not re.fullmatch(r"\w+:", line.strip()) and not line.startswith(">>>")
+        elif plain:
+            lines[i] = line = line.lstrip()  # a hanging indent there is the reader's
         example = line.lstrip().startswith(">>>") or (example and bool(line.strip()))
         if not example:
             parts = re.split(r"(`[^`]*`)", line)

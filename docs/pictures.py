@@ -12,7 +12,6 @@ import matplotlib
 import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
-from matplotlib.axes import Axes
 
 import decoding
 import scorers
@@ -84,20 +83,20 @@ def next_log_p(model: Any, tokenizer: Any, text: str) -> torch.Tensor:
 
 def debias(model: Any, tokenizer: Any) -> None:
     """Without evidence, with it, and debiased: alpha = 1, beta = 0.1."""
-    question = "The colour of the grass is"
-    with_it = next_log_p(model, tokenizer, "In this story the grass is red. " + question)
+    question, story = "The sky is", "The sky is green in this story. "
+    with_it = next_log_p(model, tokenizer, story + question)
     without = next_log_p(model, tokenizer, question)
     scores = 2 * with_it - without
     scores[with_it < with_it.max() + torch.tensor(0.1).log()] = -torch.inf
     debiased = scores.log_softmax(-1)
     rows = {"without the evidence": without, "with it": with_it, "debiased": debiased}
-    tokens = list(dict.fromkeys(int(i) for row in (with_it, without) for i in row.topk(4).indices))
+    tokens = list(dict.fromkeys(int(i) for row in (with_it, without, debiased) for i in row.topk(4).indices))
     figure, axis = plt.subplots(figsize=(6.5, 2.6), layout="constrained")
     for i, ((name, row), colour) in enumerate(zip(rows.items(), (GREY, BLUE, GREEN), strict=True)):
         places = [place + (i - 1) * 0.27 for place in range(len(tokens))]
         axis.bar(places, row[tokens].exp(), 0.25, label=name, color=colour)
     axis.set_xticks(range(len(tokens)), [tokenizer.decode(token) for token in tokens])
-    axis.set(ylabel="probability", title="In this story the grass is red. The colour of the grass is ...")
+    axis.set(ylabel="probability", title=f"{story}{question} ...")
     axis.legend(frameon=False)
     save(figure, "debias")
 
@@ -132,19 +131,15 @@ def plausible(model: Any, tokenizer: Any) -> None:
     kept = [int(token) for token in few if main[token] >= bound]
     axis.scatter(main[kept], difference[kept], s=14, color=BLUE)
     axis.axvline(bound, color=RED, linestyle="--")
-    axis.annotate("beta = 0.1", (bound, float(difference[few].min())), color=RED, fontsize=8, ha="right")
-    mark(axis, tokenizer, main, difference, int(difference.argmax()), "without the mask: ")
-    mark(axis, tokenizer, main, difference, max(kept, key=lambda token: float(difference[token])), "with it: ")
+    axis.annotate("beta = 0.1 ", (bound, float(difference[few].min())), color=RED, fontsize=8, ha="right")
+    best = max(kept, key=lambda token: float(difference[token]))
+    for token, label, height in ((int(difference.argmax()), "without the mask: ", 7), (best, "with it: ", -13)):
+        place = (float(main[token]), float(difference[token]))
+        axis.plot(*place, "o", color=RED, markerfacecolor="none")
+        word = label + repr(tokenizer.decode(token)).replace("$", "")
+        axis.annotate(word, place, xytext=(0, height), textcoords="offset points", fontsize=8, ha="right")
     axis.set(xlabel="log p of the model", ylabel="log p - log p of the amateur", title=shorten(text))
     save(figure, "plausible")
-
-
-def mark(axis: Axes, tokenizer: Any, x: torch.Tensor, y: torch.Tensor, token: int, label: str) -> None:
-    """A ring around a token's point, and its name."""
-    place = (float(x[token]), float(y[token]))
-    axis.plot(*place, "o", color=RED, markerfacecolor="none")
-    word = label + repr(tokenizer.decode(token)).replace("$", "")
-    axis.annotate(word, place, xytext=(6, 5), textcoords="offset points", fontsize=8, ha="center")
 
 
 def rerank(model: Any, tokenizer: Any) -> None:

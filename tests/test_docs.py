@@ -132,6 +132,34 @@ def test_every_metric_module_is_in_the_reference():
     assert sorted(there) == [module for module in MODULES if module.startswith("benchmarks.metrics.")]
 
 
+LISTED = re.findall(r"\{command-help\} (\S+)", PAGES["docs/reference/commands.md"])
+
+
+def test_every_command_is_in_the_reference():
+    commands = {
+        ".".join(file.relative_to(ROOT).with_suffix("").parts)
+        for folder in ("decoding", "scorers", "benchmarks")
+        for file in (ROOT / folder).glob("*.py")
+        if 'if __name__ == "__main__":' in file.read_text()
+    }
+    assert set(LISTED) == commands
+
+
+@pytest.mark.parametrize("name", LISTED)
+def test_every_command_has_examples_that_it_takes(name, monkeypatch):
+    module = importlib.import_module(name)
+    parser = module.make_parser()
+    assert parser.epilog.startswith("examples:\n")
+    called = parser.prog
+    lines = [line for line in parser.epilog.splitlines() if re.match(rf"  {re.escape(called)}( |$)", line)]
+    assert lines
+    for line in lines:
+        call = re.split(r"   +| < ", line.strip())[0].removeprefix(called)
+        getattr(module, "parse", parser.parse_args)(shlex.split(call))
+    every = [action for action in parser._actions if action.dest not in ("help", "command")]
+    assert [action.dest for action in every if not action.help] == []
+
+
 def test_make_targets_that_pages_name_are_there():
     makefile = (ROOT / "Makefile").read_text()
     for page, content in PAGES.items():

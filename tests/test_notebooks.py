@@ -13,7 +13,7 @@ NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 
 
 def test_there_are_notebooks():
-    assert len(NOTEBOOKS) >= 2
+    assert len(NOTEBOOKS) >= 5
 
 
 @pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
@@ -22,7 +22,6 @@ def test_outputs_are_stripped(file):
     notebook = json.loads(file.read_text())
     nbformat.validate(notebook)
     assert set(notebook["metadata"]) <= {"kernelspec", "language_info"}
-    assert set(notebook["metadata"]["language_info"]) <= {"name"}
     for cell in notebook["cells"]:
         assert not cell.get("outputs"), cell["source"]
         assert cell.get("execution_count") is None, cell["source"]

@@ -1,0 +1,79 @@
+"""What the commands share: tables on terminals and in pipes, and Ctrl-C at any moment."""
+
+import io
+import os
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from decoding import command, demo
+
+from . import tiny
+
+
+class Screen(io.StringIO):
+    """A terminal's output."""
+
+    def isatty(self):
+        return True
+
+
+def show_table():
+    with command.table(["name", "value"]) as add_row:
+        add_row(["a", 1])
+        add_row(["b", 2.5])
+
+
+def test_a_table_is_markdown_in_a_pipe(capsys):
+    show_table()
+    assert capsys.readouterr().out == "| name | value |\n|---|---|\n| a | 1 |\n| b | 2.5 |\n"
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_a_table_is_drawn_on_a_terminal_in_colour_unless_that_is_unwanted(monkeypatch, plain):
+    monkeypatch.setattr(sys, "stdout", screen := Screen())
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if plain:
+        monkeypatch.setenv("NO_COLOR", "1")
+    show_table()
+    text = screen.getvalue()
+    assert "━" in text
+    assert all(word in text for word in ("name", "value", "a", "2.5"))
+    assert ("36m" in text) is not plain  # cyan, alone or behind bold
+
+
+def test_ctrl_c_during_imports_is_a_line(monkeypatch, capsys):
+    left: list[int] = []
+    monkeypatch.setattr(os, "_exit", left.append)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace(__spec__=SimpleNamespace(name="benchmarks.__main__")))
+    command.answer_interrupts()
+    sys.excepthook(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert (left, capsys.readouterr().err) == ([130], "stopped; nothing was begun\n")
+    sys.excepthook(ValueError, ValueError("as ever"), None)
+    assert "as ever" in capsys.readouterr().err
+
+
+def test_a_program_that_imports_the_package_keeps_its_own_answer(monkeypatch):
+    monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace(__spec__=None))
+    monkeypatch.setattr(sys, "argv", ["program.py"])
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    before = sys.excepthook
+    command.answer_interrupts()
+    assert sys.excepthook is before
+
+
+def test_the_demonstration_takes_prompts_and_says_what_to_read_next(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(demo, "load", lambda: (tiny.llama().float(), tiny.tokenizer()))
+    monkeypatch.setattr(demo, "silence", lambda: None)
+    monkeypatch.chdir(tmp_path)
+    assert demo.main(["Hello", "no", "--new-tokens", "4"]) == 0
+    out = capsys.readouterr().out
+    assert "Hello" in out
+    assert "why-this-token.md" in out
+    assert "no" in (tmp_path / demo.TRACE).read_text()
+    assert demo.main([" "]) == 2
+    assert demo.main(["--new-tokens", "0"]) == 2
+    assert capsys.readouterr().err.count("\n") == 2
