@@ -8,15 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
-from transformers.generation import (
-    GenerationMode,
-    StoppingCriteriaList,
-    UnbatchedClassifierFreeGuidanceLogitsProcessor,
-)
+from transformers.generation import GenerationMode, StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
 from .context import Context
+from .contracts import checked_rows, refuse_bound_processors, refuse_strays, refuse_width
 from .hypotheses import Hypotheses, Step
+from .inputs import refuse_overrun, refuse_prompts, refuse_training
 from .joint import join
 from .parts import Guide, Part, Picker, Reranker
 from .record import Record
@@ -105,7 +103,8 @@ class Decoder:
             `return_dict_in_generate` is set.
 
         Raises:
-            ValueError: options that this decoder cannot serve, before the first forward.
+            ValueError: options, prompts or models that this decoder cannot serve, before the first forward; logits that
+                are NaN or leave no token, a picker or reranker that breaks its contract, when it happens.
         """
         hypotheses, record, steps = self._start(
             model, input_ids, generator=generator, raw=raw, tokenizer=tokenizer, trace=trace, share=share, **prepared
@@ -159,17 +158,20 @@ class Decoder:
         context = hypotheses.read()  # each prompt once ...
         hypotheses.fork(reranker.width if reranker else 1)  # ... and only then its copies
         while not hypotheses.done.all():
+            shape = hypotheses.tokens.shape
             picker(hypotheses)
+            refuse_strays(picker, hypotheses, shape)
             record.see(hypotheses)
             if witness:
                 witness.see(hypotheses)
             hypotheses.stop(criteria, record.scores)
             if reranker:
-                rows = reranker.best(hypotheses) if hypotheses.done.all() else reranker(hypotheses)
-                if rows is not None:
-                    hypotheses.select(rows)
-                    if len(rows) > hypotheses.prompts and hypotheses.done.all():  # all that are left have ended
-                        hypotheses.select(reranker.best(hypotheses))
+                ended = bool(hypotheses.done.all())
+                rows = reranker.best(hypotheses) if ended else reranker(hypotheses)
+                if rows is not None or ended:
+                    hypotheses.select(checked_rows(reranker, rows, hypotheses, ended))
+                    if len(hypotheses.done) > hypotheses.prompts and hypotheses.done.all():  # all that are left ended
+                        hypotheses.select(checked_rows(reranker, reranker.best(hypotheses), hypotheses, True))
             step = hypotheses.step()
             record.follow(step)
             if witness:
@@ -198,12 +200,15 @@ class Decoder:
         """Refuse what cannot be served; then the rows, and the loop over them. The arguments are transformers' own."""
         refuse_mode(generation_config)
         if self.reranker:
-            refuse_caching_processors(logits_processor)
+            refuse_bound_processors([*self.guides, *logits_processor])
+            refuse_width(self.reranker)
         picker = self.picker or (Sample() if generation_config.do_sample else Greedy())
         for part in (*self.guides, picker, self.reranker):
             if isinstance(part, Part):
                 part.check(model, generation_config)
         context = Context(model, input_ids, generation_config, keep_states=picker.keep_states, **model_kwargs)
+        if not (model.config.is_encoder_decoder or context.borrowed):
+            refuse_prompts(model, input_ids, model_kwargs, context.mask)
         mask = context.mask if trace is not None else None
         guides = [(guide, guide.contexts(context) if isinstance(guide, Guide) else ()) for guide in self.guides]
         if not generation_config.return_dict_in_generate:  # which shows the main prompt's state alone
@@ -216,8 +221,11 @@ class Decoder:
         ends = any(hasattr(criterion, "eos_token_id") for criterion in stopping_criteria)
         pad = generation_config._pad_token_tensor if ends else None
         hypotheses = Hypotheses(context, input_ids, guides, pad=pad, generator=generator, traced=trace is not None)
+        new = generation_config.max_length - input_ids.shape[1]
         for each in hypotheses.contexts:
             each.share = share
+            refuse_training(each.model)  # the last token is fed for a look-ahead alone
+            refuse_overrun(each.model, int(each.mask.sum(-1).max()) + new - 1 + each.keep_states)
         reranker = self.reranker and self.reranker.start(hypotheses, tokenizer)
         record = Record(generation_config, reranker)
         witness = None
@@ -251,9 +259,3 @@ def refuse_mode(config: GenerationConfig) -> None:
             f"a Decoder is the algorithm, so it cannot do {mode.value.replace('_', ' ')} as well: "
             "drop num_beams, prompt_lookup_num_tokens, dola_layers and the like, or call model.generate without it"
         )
-
-
-def refuse_caching_processors(processors: LogitsProcessorList) -> None:
-    """Raise ValueError for a processor with a cache of its own: it is not told which rows go on."""
-    if any(isinstance(processor, UnbatchedClassifierFreeGuidanceLogitsProcessor) for processor in processors):
-        raise ValueError("guidance_scale keeps a cache that cannot follow a reranker: drop one of them")

@@ -9,7 +9,6 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 
 from .hypotheses import Hypotheses
-from .joint import Share
 from .parts import Picker
 from .sampling import take_ranked
 
@@ -126,7 +125,5 @@ def ngram_probability(tokens: Tensor, mask: Tensor, candidates: Tensor, n: int, 
 
 def real(hypotheses: Hypotheses) -> Tensor:
     """(R, T) bool: which of the tokens are no padding."""
-    context = hypotheses.read()
-    # a share knows of logits alone
-    mask = context.joint.mask.chunk(context.count)[context.index] if isinstance(context, Share) else context.mask
+    mask = hypotheses.read().mask
     return mask[:, mask.shape[1] - hypotheses.tokens.shape[1] :].bool().to(hypotheses.tokens.device)

@@ -14,8 +14,9 @@ from transformers.generation.streamers import BaseStreamer
 from .context import TEXT
 from .contrastive import ContrastiveSearch
 from .decoder import Decoder
+from .inputs import refuse_mask, refuse_shape
 from .rerank import Rerank
-from .sampling import Sample
+from .sampling import Greedy, Sample
 from .trace import Trace
 
 
@@ -67,6 +68,7 @@ def generate(
     if not isinstance(processors, Sequence):
         raise TypeError(f"processors must be a list of parts: write processors=[{processors!r}]")
     options = Options(model, generate_kwargs)
+    refuse_inputs(model, inputs, generate_kwargs)
     parts = [*processors, *contrastive_search_of_old(options)]
     if not parts and generator is None and trace is None:
         return options.model.generate(inputs, streamer=streamer, **generate_kwargs)
@@ -84,6 +86,17 @@ def generate(
     # which transformers does not hand to a callable
     call = partial(decoder, streamer=streamer, raw=raw, tokenizer=tokenizer, trace=trace, share=share)
     return options.model.generate(inputs, custom_generate=call, streamer=streamer, **kwargs)
+
+
+def refuse_inputs(model: Any, inputs: Any, kwargs: dict[str, Any]) -> None:
+    """Raise for prompts that are no (P, T) token ids, as far as the model reads token ids."""
+    if getattr(model, "main_input_name", "input_ids") != "input_ids" or kwargs.get("inputs_embeds") is not None:
+        return
+    for given in (inputs, kwargs.get("input_ids")):
+        if given is not None:
+            refuse_shape(given)
+            if kwargs.get("past_key_values") is None:  # of whose tokens the mask may tell too
+                refuse_mask(given, kwargs.get("attention_mask"))
 
 
 class Options:
@@ -133,6 +146,10 @@ def contrastive_search_of_old(options: Options) -> list[ContrastiveSearch]:
 def set_defaults(options: Options, decoder: Decoder) -> None:
     """What the parts want where the call does not say: sampling, and a reranker's options."""
     wanted = dict(decoder.reranker.options) if decoder.reranker else {}
+    if isinstance(decoder.picker, Greedy):
+        if options.given("do_sample"):
+            raise ValueError("Greedy() draws nothing, and do_sample=True asks for it: drop one of them")
+        wanted["do_sample"] = False
     if isinstance(decoder.picker, Sample) or (decoder.picker is None and isinstance(decoder.reranker, Rerank)):
         wanted["do_sample"] = True
     if options.given("max_length") is not None:

@@ -1,6 +1,7 @@
 """The rows being decoded: everything shaped (R, ...) lives here, so that `select` moves all of it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from .context import Context
 
+PADDING = "prompt_ignore_length"  # in transformers' repetition penalty: (P,) int64
 SOURCE = "row of the last logits"  # in `Hypotheses.state`, for a trace: what each row was chosen from
 
 
@@ -60,7 +62,11 @@ class Hypotheses:
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         traced: bool = False,
     ) -> None:
-        self.tokens, self.guides, self.generator, self.traced = tokens, guides, generator, traced
+        self.tokens, self.generator, self.traced = tokens, generator, traced
+        self.guides = [(own(guide), contexts) for guide, contexts in guides]
+        every_guide = [member for guide, _ in self.guides for member in members(guide)]
+        padded = [(guide, getattr(guide, PADDING, None)) for guide in every_guide]
+        self.padded = [(guide, lengths) for guide, lengths in padded if isinstance(lengths, Tensor)]
         self.pad = None if pad is None else pad.to(tokens.device)
         every = [context, *(auxiliary for _, contexts in guides for auxiliary in contexts)]
         self.contexts = list(dict.fromkeys(every))  # guides may read the main one, or share one
@@ -88,13 +94,14 @@ class Hypotheses:
         """(R, V) float32 next-token logits: the model's, then through every guide in order.
 
         A row where masks and constraints forbid every token is guided again, with masks relaxed (see `Guide.relaxed`).
+
+        Raises:
+            ValueError: a row that goes on has NaN or infinity, or no token left; it says whose doing that is.
         """
         context = self.read()
         logits, stages = self._guided(context.logits)
-        if (empty := (logits == -torch.inf).all(-1)).any():
-            free, freed = self._guided(context.logits, relaxed=True)
-            logits = torch.where(empty[:, None], free, logits)
-            stages = [torch.where(empty[:, None], *pair) for pair in zip(freed, stages, strict=True)]
+        if not logits.amax(-1).isfinite().all():  # -inf: nothing is left; NaN or inf: something is broken
+            logits, stages = self._mended(context.logits, logits, stages)
         self.seen = {"logits": context.logits, "scores": logits, **context.outputs}
         if self.traced:
             self.seen["stages"] = stages
@@ -123,6 +130,9 @@ class Hypotheses:
 
     def append(self, tokens: Tensor, scores: Tensor | None = None) -> None:
         """Grow every row by one of `tokens` (R,) int64; finished rows get padding. scores: (R,), see `Step`."""
+        if tokens.shape != self.done.shape or tokens.dtype != torch.int64:
+            found = f"{tokens.dtype} {tuple(tokens.shape)}"
+            raise ValueError(f"append takes one int64 token for each of {len(self.done)} rows, not {found}")
         if self.pad is not None:
             tokens = torch.where(self.done, self.pad, tokens)
         self.tokens = torch.cat([self.tokens, tokens[:, None]], dim=1)
@@ -140,6 +150,8 @@ class Hypotheses:
             self.state[name] = kept[rows] if isinstance(kept, Tensor) else [kept[row] for row in rows.tolist()]
         for context in self.contexts:
             context.select(rows)
+        for processor, lengths in self.padded:
+            processor.prompt_ignore_length = lengths.to(self.owners.device)[self.owners]
 
     def fork(self, n: int) -> None:
         """Every row n times, copies side by side."""
@@ -165,13 +177,68 @@ class Hypotheses:
 
     def _guided(self, logits: Tensor, relaxed: bool = False) -> tuple[Tensor, list[Tensor]]:
         """What the guides make of (R, V) logits; and, for a trace, what each of them left."""
-        logits, stages = logits.clone(), []  # a guide may write into what it is given
+        shape, logits, stages = logits.shape, logits.clone(), []  # a guide may write into what it is given
         for guide, contexts in self.guides:
-            guide = getattr(guide, "relaxed", guide) if relaxed else guide
-            logits = guide(self.tokens, logits, *(auxiliary(self.continuation) for auxiliary in contexts))
+            logits = self._asked(guide, contexts, logits, relaxed)
+            if not (isinstance(logits, Tensor) and logits.shape == shape and logits.is_floating_point()):
+                found = f"{logits.dtype} {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
+                raise TypeError(f"{name_of(guide)} must give logits of shape {tuple(shape)}, not {found}")
             if self.traced:
                 stages.append(logits.clone())
         return logits, stages
 
+    def _asked(self, guide: Any, contexts: Sequence[Context], logits: Tensor, relaxed: bool = False) -> Any:
+        guide = getattr(guide, "relaxed", guide) if relaxed else guide
+        return guide(self.tokens, logits, *(auxiliary(self.continuation) for auxiliary in contexts))
+
+    def _mended(self, model: Tensor, logits: Tensor, stages: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Rows of no token guided anew; rows that have ended, whose logits nobody needs, at 0; or an error."""
+        if (empty := (logits == -torch.inf).all(-1)).any():
+            free, freed = self._guided(model, relaxed=True)
+            logits = torch.where(empty[:, None], free, logits)
+            stages = [torch.where(empty[:, None], *pair) for pair in zip(freed, stages, strict=True)]
+        broken = ~logits.amax(-1).isfinite()
+        if rows := (broken & ~self.done).nonzero().flatten().tolist():
+            raise ValueError(self._blame(model, rows[0]))
+        return logits.masked_fill(broken[:, None], 0), stages
+
+    def _blame(self, logits: Tensor, row: int) -> str:
+        """Who made a row's logits such that no token can be taken."""
+        place = f"for prompt {int(self.owners[row])} after {self.continuation.shape[1]} tokens"
+        if not (best := logits[row].amax()).isfinite():
+            return (
+                f"the model gave {best} logits {place}: are its weights whole, and is its dtype wide enough? "
+                "remove_invalid_values=True goes on with finite ones"
+            )
+        logits = logits.clone()
+        for guide, contexts in self.guides:
+            logits = self._asked(guide, contexts, logits)
+            if (best := logits[row].amax()).isnan() or best == torch.inf:
+                return f"{name_of(guide)} gave {best} {place}: logits are numbers, or -inf for what is forbidden"
+        return f"no token is left {place}: guides and processors forbid all of them, so drop one of them"
+
     def _rows(self) -> Tensor:
         return torch.arange(len(self.tokens), device=self.tokens.device)
+
+
+def name_of(guide: Any) -> str:
+    """How an error names a guide: a function by its name, a list by its members."""
+    if isinstance(guide, list):
+        return f"[{', '.join(map(name_of, guide))}]"
+    return str(getattr(guide, "__name__", type(guide).__name__))
+
+
+def members(guide: Any) -> Iterator[Any]:
+    """A guide, or those in a list of them."""
+    if isinstance(guide, list):
+        for member in guide:
+            yield from members(member)
+    else:
+        yield guide
+
+
+def own(guide: Any) -> Any:
+    """A copy of a processor that holds how long the padding of each prompt is (repetition penalty); else the guide."""
+    if isinstance(guide, list):
+        return type(guide)(map(own, guide))
+    return copy(guide) if isinstance(getattr(guide, PADDING, None), Tensor) else guide

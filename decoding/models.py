@@ -1,6 +1,7 @@
 """Loading models and tokenizers, ready for batched generation."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import (
@@ -96,6 +97,7 @@ def load_model(
     kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     if device is None:
         device = torch.accelerator.current_accelerator(check_available=True) or "cpu"
+    refuse_lost_device(device)
     try:
         model = kind.from_pretrained(source, dtype=dtype or "auto", device_map=device)
     except (OSError, ValueError) as error:
@@ -104,6 +106,14 @@ def load_model(
         end = model.generation_config.eos_token_id
         model.generation_config.pad_token_id = end[0] if isinstance(end, list) else end
     return model.eval()
+
+
+def refuse_lost_device(device: Any) -> None:
+    """ValueError for a device that this machine or this torch has not, before weights are read."""
+    try:
+        torch.empty(0, device=None if device == "auto" else device)
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was compiled with CUDA
+        raise ValueError(f"no device {str(device)!r}: {first_line(error)}") from error
 
 
 def first_line(error: Exception) -> str:

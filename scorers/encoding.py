@@ -148,6 +148,7 @@ def load_model(kind: Any, source: str | Path, *, device: Any = None, dtype: Any 
     refuse_lost_folder(source)
     if device is None:
         device = torch.accelerator.current_accelerator(check_available=True) or "cpu"
+    refuse_lost_device(device)
     options = {"dtype": dtype or "auto", "device_map": device, "ignore_mismatched_sizes": True}  # refused below
     try:
         model, info = kind.from_pretrained(str(source), output_loading_info=True, **options)
@@ -185,6 +186,14 @@ def refuse_lost_folder(source: str | Path) -> None:
     """ValueError for what can only be a folder and is none, before a hub is asked for it."""
     if (isinstance(source, Path) or source.startswith((".", "/", "~"))) and not Path(source).is_dir():
         raise ValueError(f"no model {str(source)!r}: there is no such folder")
+
+
+def refuse_lost_device(device: Any) -> None:
+    """ValueError for a device that this machine or this torch has not, before weights are read."""
+    try:
+        torch.empty(0, device=None if device == "auto" else device)
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was compiled with CUDA
+        raise ValueError(f"no device {str(device)!r}: {first_line(error)}") from error
 
 
 def first_line(error: Exception) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor
 from .combined import Weighted
 from .encoding import batches, distinct, require_count, require_one_of
 from .language_model import LanguageModel
-from .scorer import Scorer
+from .scorer import Scorer, refuse_no_texts
 
 Prefix = str | tuple[str, ...]
 
@@ -114,6 +114,8 @@ class Likelihood(Scorer):
         """As every scorer; `batch_size` prefixes at a time, those of like length together."""
         if isinstance(prefixes, str) or isinstance(continuations, str) or len(prefixes) != len(continuations):
             return super().__call__(prefixes, continuations)  # type: ignore[arg-type]  # it says what is wrong
+        for name, given in (("prefix", prefixes), ("continuation", continuations)):
+            refuse_no_texts(name, given)
         different, owners = distinct(prefixes)
         scores = torch.empty(len(prefixes))
         for batch in batches([len("".join(prefix)) for prefix in different], self.batch_size):

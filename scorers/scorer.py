@@ -44,14 +44,16 @@ class Scorer(ABC):
         """(N,) float32: how good each continuation is after the prefix beside it; equal prefixes are read once.
 
         Raises:
-            TypeError: one text where a list of texts is meant.
-            ValueError: not as many continuations as prefixes.
+            TypeError: one text where a list of texts is meant; something else than texts.
+            ValueError: not as many continuations as prefixes; a text that is no Unicode.
         """
         for texts in (prefixes, continuations):
             if isinstance(texts, str):
                 raise TypeError(f"a scorer takes lists of texts: write [{texts[:20]!r}]")
         if len(prefixes) != len(continuations):
             raise ValueError(f"{len(prefixes)} prefixes and {len(continuations)} continuations: give one to each")
+        for name, texts in (("prefix", prefixes), ("continuation", continuations)):
+            refuse_no_texts(name, texts)
         if not len(prefixes):
             return torch.empty(0)
         places = {prefix: i for i, prefix in enumerate(dict.fromkeys(prefixes))}
@@ -87,6 +89,18 @@ class Function(Scorer):
         if scores.isnan().any():
             raise ValueError(f"{self.function!r} gave a score that is not a number")
         return scores
+
+
+def refuse_no_texts(name: str, texts: Sequence[Any]) -> None:
+    """Raise for what no tokenizer reads: TypeError for no text (or tuple of texts), ValueError for half a character."""
+    for i, text in enumerate(texts):
+        for part in text if isinstance(text, tuple) else (text,):
+            if not isinstance(part, str):
+                raise TypeError(f"{name} {i} is a {type(part).__name__}, and a scorer reads texts")
+            try:
+                part.encode()
+            except UnicodeEncodeError as error:
+                raise ValueError(f"{name} {i} is no Unicode: half a character at place {error.start}") from error
 
 
 def as_scorer(scorer: Any) -> Scorer:

@@ -6,12 +6,24 @@ from pathlib import Path
 FOLDER = Path(__file__).parents[1] / "decoding"
 
 ORDER = [
-    ["states", "slots", "head", "attention", "default_model", "texts", "command", "coding", "packing", "display"],
-    ["forest", "models", "trace"],
+    [
+        "states",
+        "slots",
+        "head",
+        "attention",
+        "default_model",
+        "texts",
+        "command",
+        "coding",
+        "packing",
+        "display",
+        "inputs",
+    ],
+    ["forest", "models", "trace", "inputs"],
     ["context"],
     ["hypotheses"],
     ["parts", "streaming", "readings", "experts", "joint"],
-    ["sampling", "record", "guidance", "processor", "calibration", "rerank", "witness"],
+    ["sampling", "record", "guidance", "processor", "calibration", "rerank", "witness", "contracts"],
     ["contrastive", "guides", "frustratingly", "mirostat"],
     ["decoder", "adaptive"],
     ["generation", "arithmetic"],
@@ -51,6 +63,7 @@ def test_only_the_context_touches_caches_masks_and_positions():
         touched = {word for word in words if word in attributes or word in strings}
         allowed = {"record": {"past_key_values"}, "jobs": {"attention_mask"}}
         allowed |= {name: set(words) for name in ("context", "forest", "slots", "attention")}  # a context's own files
+        allowed |= {"generation": {"attention_mask", "past_key_values"}}  # of the call: do they fit?
         allowed |= {
             name: {"attention_mask"} for name in ("readings", "processor", "calibration")
         }  # a call's own inputs

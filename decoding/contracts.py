@@ -1,0 +1,65 @@
+"""What parts promise each other, and the error where one breaks it; combinations that cannot work are named."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .hypotheses import Hypotheses, members
+from .parts import Picker, Reranker
+
+# processors of transformers that hold something for each row of the call, and why they cannot go with a reranker
+BOUND = {
+    "UnbatchedClassifierFreeGuidanceLogitsProcessor": "(guidance_scale) keeps a cache that cannot follow",
+    "PrefixConstrainedLogitsProcessor": "(prefix_allowed_tokens_fn) takes a row's number for its prompt's, beside",
+    "EncoderNoRepeatNGramLogitsProcessor": "(encoder_no_repeat_ngram_size) takes the rows for the call's, beside",
+    "EncoderRepetitionPenaltyLogitsProcessor": "(encoder_repetition_penalty) takes the rows for the call's, beside",
+    "SynthIDTextWatermarkLogitsProcessor": "keeps what it saw of each row, which cannot follow",
+    "GuideProcessor": "(give its guides themselves as parts) does not follow",
+}
+
+
+def refuse_bound_processors(processors: Sequence[Any]) -> None:
+    """Raise ValueError for processors that know rows by their place: a reranker copies, drops and reorders them."""
+    for processor in members(list(processors)):
+        name = type(processor).__name__
+        if name in BOUND:
+            raise ValueError(f"{name} {BOUND[name]} a reranker: drop one of them")
+
+
+def refuse_width(reranker: Reranker) -> None:
+    """Raise ValueError for a reranker without rows."""
+    if isinstance(reranker.width, bool) or not isinstance(reranker.width, int) or reranker.width < 1:
+        raise ValueError(
+            f"{type(reranker).__name__}.width must be a whole number of at least 1, not {reranker.width!r}"
+        )
+
+
+def refuse_strays(picker: Picker, hypotheses: Hypotheses, shape: torch.Size) -> None:
+    """Raise ValueError for a picker that did not append exactly one token a row, of the vocabulary."""
+    rows, length = hypotheses.tokens.shape
+    if (rows, length) != (shape[0], shape[1] + 1):
+        raise ValueError(
+            f"{picker!r} must append one token to each of {shape[0]} rows: "
+            f"it left {rows} rows, {length - shape[1]} tokens longer"
+        )
+    embedding = hypotheses.contexts[0].model.get_input_embeddings()
+    newest = hypotheses.tokens[:, -1].masked_fill(hypotheses.done, 0)
+    if isinstance(embedding, nn.Embedding) and not ((newest >= 0) & (newest < embedding.num_embeddings)).all():
+        raise ValueError(f"{picker!r} took tokens {newest.tolist()}, and there are 0 to {embedding.num_embeddings - 1}")
+
+
+def checked_rows(reranker: Reranker, rows: Any, hypotheses: Hypotheses, ended: bool) -> Tensor:
+    """A reranker's rows, or ValueError unless they are prompt by prompt, some of each, and at the end one of each."""
+    count, wanted = len(hypotheses.tokens), "exactly one of each prompt" if ended else "at least one of each prompt"
+    fits = isinstance(rows, Tensor) and rows.dtype == torch.int64 and rows.dim() == 1
+    if fits and ((rows >= 0) & (rows < count)).all():
+        owners = hypotheses.owners[rows]
+        counts = torch.bincount(owners, minlength=hypotheses.prompts)
+        if bool((owners.diff() >= 0).all()) and bool(((counts == 1) if ended else (counts >= 1)).all()):
+            return rows
+    found = rows.tolist() if isinstance(rows, Tensor) else rows
+    raise ValueError(
+        f"{type(reranker).__name__} must give rows 0 to {count - 1}, int64, prompt by prompt, {wanted}, not {found}"
+    )

@@ -1,0 +1,254 @@
+"""Odd calls are right or one clear error: shapes, masks, limits, broken models, training mode, threads, interrupts."""
+
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import DynamicCache
+
+import decoding
+
+from . import odd, oracles, tiny
+from .odd import CASES, DRAWN, MODEL, NEW, PARTS, PLACES, VOCABULARY, batch, broken, ids
+
+PAGE = Path(__file__).parents[1] / "docs" / "robustness.md"
+
+
+def generate(model, parts, options):
+    call = {"max_new_tokens": NEW, "generator": torch.Generator().manual_seed(0), **options}
+    return decoding.generate(model, processors=parts, **call)
+
+
+def new_tokens(out, width, eos=2):
+    rows = out[:, width:].tolist()
+    return [row[: row.index(eos) + 1] if eos in row else row for row in rows]
+
+
+def counting(model):
+    seen = []
+    return seen, model.register_forward_pre_hook(lambda *_: seen.append(1))
+
+
+@pytest.mark.filterwarnings("ignore:.*pad_token_id.*:UserWarning")
+@pytest.mark.parametrize("parts", PARTS)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_odd_call(case, parts):
+    model = case.model()
+    seen, hook = counting(model)
+    try:
+        if case.error is not None:
+            with pytest.raises((TypeError, ValueError), match=case.error) as caught:
+                generate(model, [*case.before(), *PARTS[parts]()], case.options)
+            assert "\n" not in str(caught.value)
+            assert case.worked or not seen  # nothing was spent
+            return
+        out = generate(model, [*case.before(), *PARTS[parts]()], case.options)
+    finally:
+        hook.remove()
+    width = case.options["input_ids"].shape[1] if case.options else 1
+    eos = 2 if case.options.get("eos_token_id", 2) else VOCABULARY
+    rows, oracle = new_tokens(out, width, eos), odd.expected(case, parts, model.eval())
+    assert oracle is None or rows == oracle
+    assert all(0 < len(row) <= NEW and min(row) >= 0 and max(row) < VOCABULARY for row in rows)
+
+
+@settings(max_examples=DRAWN["prompts, masks and lengths"], deadline=None, derandomize=True, database=None)
+@given(st.data(), st.sampled_from(["Greedy", "ContrastiveSearch"]), st.integers(1, NEW))
+def test_any_prompts_and_masks(data, parts, new):
+    """What is right to refuse is said here a second time, in other words."""
+    width = data.draw(st.integers(1, PLACES + 1))
+    token = st.integers(-1, VOCABULARY) if data.draw(st.booleans()) else st.integers(0, VOCABULARY - 1)
+    rows = data.draw(st.lists(st.lists(token, min_size=width, max_size=width), min_size=1, max_size=3))
+    shape = st.lists(st.integers(0, 1), min_size=width, max_size=width)
+    left = st.integers(0, width).map(lambda n: [0] * n + [1] * (width - n))
+    mask = [data.draw(st.one_of(left, left, shape)) for _ in rows]
+    texts = [[t for t, real in zip(row, reals, strict=True) if real] for row, reals in zip(rows, mask, strict=True)]
+    ahead = parts == "ContrastiveSearch"
+    known = all(0 <= t < VOCABULARY for row in rows for t in row)
+    fits = max(map(len, texts)) + new - 1 + ahead <= PLACES
+    readable = known and fits and all(reals[-1] for reals in mask)
+    options = {**batch(*rows, mask=mask), "max_new_tokens": new}
+    if not readable:
+        seen, hook = counting(MODEL)
+        with pytest.raises(ValueError, match=r"has the token|padding alone|on the right|positions"):
+            generate(MODEL, PARTS[parts](), options)
+        hook.remove()
+        assert not seen
+        return
+    search = oracles.greedy if not ahead else lambda *args: oracles.contrastive_search(*args, 3, 0.6)
+    out = generate(MODEL, PARTS[parts](), options)
+    assert new_tokens(out, width) == [search(MODEL, text, new) for text in texts]
+
+
+@settings(max_examples=DRAWN["logits of a broken model"], deadline=None, derandomize=True, database=None)
+@given(
+    st.sampled_from([odd.NAN, odd.INF, -odd.INF]),
+    st.integers(3, VOCABULARY - 1),
+    st.integers(0, NEW - 1),
+    st.sampled_from(list(PARTS)),
+)
+def test_any_broken_logit(value, column, step, parts):
+    """One logit of every row from some forward on; the end of sequence is kept out, so that all rows go on."""
+    model = broken(value, column, step=step)
+    options = {**odd.PLAIN, "suppress_tokens": [2]}
+    if value == -odd.INF:  # the token is forbidden
+        out = generate(model, PARTS[parts](), options)
+        assert step or column not in out[:, 3:]
+        return
+    when = step if parts in ("Greedy", "Sample") else r"\d"  # others have more forwards than tokens
+    with pytest.raises(ValueError, match=rf"the model gave {value}\b.*after {when} tokens"):
+        generate(model, PARTS[parts](), options)
+
+
+@pytest.mark.parametrize("parts", PARTS)
+def test_a_vocabulary_of_one_token(parts):
+    one = odd.small(1, bos_token_id=0, eos_token_id=None)
+    options = {"input_ids": ids([0, 0], [0, 0]), "attention_mask": torch.ones(2, 2, dtype=torch.int64)}
+    if parts == "ContrastiveSearch":
+        with pytest.raises(ValueError, match="k=3 is over the model's vocabulary of 1 tokens"):
+            generate(one, PARTS[parts](), options)
+        return
+    made = PARTS[parts]() if "Rerank" not in parts else PARTS[parts]()[1:]  # its second prompt has other tokens
+    assert generate(one, made, options).tolist() == [[0] * (2 + NEW)] * 2
+
+
+class Append(decoding.Picker):
+    def __init__(self, *tokens, fork=1):
+        self.tokens, self.fork = tokens, fork
+
+    def __call__(self, hypotheses):
+        for token in self.tokens:
+            hypotheses.append(token)
+        hypotheses.fork(self.fork)
+
+
+@pytest.mark.parametrize(
+    ("picker", "message"),
+    [
+        (Append(), "must append one token to each of 2 rows: it left 2 rows, 0 tokens longer"),
+        (Append(ids([3, 3])[0], ids([3, 3])[0]), "2 tokens longer"),
+        (Append(ids([3, 3])[0], fork=2), "it left 4 rows"),
+        (Append(ids([3, VOCABULARY])[0]), "there are 0 to 22"),
+        (Append(ids([3, -1])[0]), "there are 0 to 22"),
+        (Append(ids([3])[0]), "one int64 token for each of 2 rows"),
+        (Append(torch.tensor([3.0, 3.0])), "one int64 token for each of 2 rows"),
+    ],
+)
+def test_a_picker_that_breaks_its_contract(picker, message):
+    with pytest.raises(ValueError, match=message):
+        generate(MODEL, [picker], odd.PLAIN)
+
+
+class Take(decoding.Reranker):
+    def __init__(self, rows, best, width=2):
+        self.rows, self.last, self.width = rows, best, width
+
+    def __call__(self, hypotheses):
+        return self.rows
+
+    def best(self, hypotheses):
+        return self.last
+
+
+FINE = ids([0, 2])[0]
+WRONG = [ids([0, 9])[0], ids([0, 1])[0], ids([2, 0])[0], ids([])[0], torch.tensor([0.0, 2.0]), [0, 2], ids([0], [2]),
+         ids([-4, 2])[0], torch.tensor([True, False, True, False])]  # fmt: skip
+
+
+@pytest.mark.parametrize("rows", WRONG, ids=str)
+@pytest.mark.parametrize("at_the_end", [False, True])
+def test_a_reranker_that_breaks_its_contract(rows, at_the_end):
+    part = Take(None, rows) if at_the_end else Take(rows, FINE)
+    with pytest.raises(ValueError, match="Take must give rows 0 to 3, int64, prompt by prompt"):
+        generate(MODEL, [part], {**odd.PLAIN, "suppress_tokens": [2]})
+
+
+@pytest.mark.parametrize("width", [0, -1, 1.5, True, "2"])
+def test_a_reranker_without_rows(width):
+    with pytest.raises(ValueError, match="width must be a whole number of at least 1"):
+        generate(MODEL, [Take(None, FINE, width)], odd.PLAIN)
+
+
+@pytest.mark.parametrize("parts", PARTS)
+def test_two_threads_and_one_model(parts):
+    model, alone, found = tiny.llama(), {}, {0: [], 1: []}
+    calls = [{**batch([5, 6, 7], [8, 9, 10])}, {**batch([11, 12, 13, 14, 15])}]
+
+    def run(i):
+        return generate(model, PARTS[parts](), {**calls[i], "max_new_tokens": 5, "tokenizer": odd.TOKENIZER})
+
+    alone = [run(i) for i in range(2)]
+    threads = [threading.Thread(target=lambda i=i: found[i].extend(run(i) for _ in range(4))) for i in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [len(found[i]) for i in range(2)] == [4, 4]
+    assert all(torch.equal(out, alone[i]) for i in range(2) for out in found[i])
+
+
+class Ended:
+    ended = 0
+
+    def put(self, tokens):
+        pass
+
+    def end(self):
+        self.ended += 1
+
+
+@pytest.mark.parametrize("parts", PARTS)
+@pytest.mark.parametrize("forward", [0, 2])
+def test_an_interrupt_leaves_nothing_behind(parts, forward):
+    """In the middle of a forward: no hooks, gradients as before, the stream ended, and the next call is right."""
+    model, streamer, seen = odd.small(), Ended(), []
+    expected = generate(model, PARTS[parts](), odd.PLAIN)
+    hooks = lambda: [(len(m._forward_hooks), len(m._forward_pre_hooks), m.training) for m in model.modules()]
+    before = hooks()  # transformers' own, which stay
+
+    def interrupt(*_):
+        seen.append(1)
+        if len(seen) > forward:
+            raise KeyboardInterrupt
+
+    hook = model.transformer.h[0].mlp.register_forward_pre_hook(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        generate(model, PARTS[parts](), {**odd.PLAIN, "streamer": streamer})
+    hook.remove()
+    assert torch.is_grad_enabled()
+    assert streamer.ended == 1
+    assert hooks() == before
+    assert torch.equal(generate(model, PARTS[parts](), odd.PLAIN), expected)
+    cache = DynamicCache(config=model.config)
+    assert torch.equal(generate(model, PARTS[parts](), {**odd.PLAIN, "past_key_values": cache}), expected)
+
+
+def test_a_second_prompt_at_the_limit():
+    """Not the main prompt alone must have room for what is generated."""
+    with pytest.raises(ValueError, match="has 16 positions, and prompt and new tokens take 17"):
+        generate(MODEL, [decoding.NegativePrompt([[7] * (PLACES - NEW + 2)])], batch([5]))
+
+
+def test_a_device_that_is_not_there():
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    from transformers import GPT2Config
+
+    from decoding import models
+    from scorers import encoding
+
+    for load in (
+        lambda: models.load_model("x", GPT2Config(), device="cuda"),
+        lambda: encoding.load_model(None, "x", device="cuda"),
+    ):
+        with pytest.raises(ValueError, match="no device 'cuda': ") as caught:
+            load()
+        assert "\n" not in str(caught.value)
+
+
+def test_the_page_has_the_count():
+    for table in odd.report().split("\n\n"):
+        assert table.strip() in PAGE.read_text(), f"run python -m tests.odd and put it into {PAGE.name}"
