@@ -69,7 +69,7 @@ def rebuild(steps):
     return rows
 
 
-@pytest.mark.parametrize("decoder", DECODERS, ids=repr)
+@pytest.mark.parametrize("decoder", DECODERS, ids=tiny.named)
 def test_steps_rebuild_every_lineage(decoder):
     model = tiny.gpt2()
     steps = list(model.generate(**call(decoder), custom_generate=decoder.stream))
@@ -78,14 +78,14 @@ def test_steps_rebuild_every_lineage(decoder):
     assert all(step.scores.shape == step.tokens.shape == step.parents.shape for step in steps)
 
 
-@pytest.mark.parametrize("decoder", DECODERS, ids=repr)
+@pytest.mark.parametrize("decoder", DECODERS, ids=tiny.named)
 def test_one_object_serves_two_calls(decoder):
     model = tiny.gpt2()
     first, second = (model.generate(**call(decoder), custom_generate=decoder) for _ in range(2))
     assert torch.equal(first, second)
 
 
-@pytest.mark.parametrize("decoder", DECODERS, ids=repr)
+@pytest.mark.parametrize("decoder", DECODERS, ids=tiny.named)
 def test_row_of_a_padded_batch_equals_the_prompt_alone(decoder):
     if isinstance(decoder.picker, Sample):
         pytest.skip("a draw depends on the rows drawn before it")
@@ -97,7 +97,7 @@ def test_row_of_a_padded_batch_equals_the_prompt_alone(decoder):
         assert set(row[9 + len(expected) :].tolist()) <= {tiny.PAD}
 
 
-@pytest.mark.parametrize("decoder", DECODERS, ids=repr)
+@pytest.mark.parametrize("decoder", DECODERS, ids=tiny.named)
 def test_recorded_scores_belong_to_the_rows_returned(decoder):
     """However rows were forked, `logits[t][i]` is what the model says after the first t tokens of sequence i."""
     model = tiny.gpt2()
@@ -173,7 +173,7 @@ class Recorder:
         self.ended += 1
 
 
-@pytest.mark.parametrize("parts", [[], [Greedy()], [ContrastiveSearch()]], ids=repr)
+@pytest.mark.parametrize("parts", [[], [Greedy()], [ContrastiveSearch()]], ids=tiny.named)
 def test_streamer_gets_what_model_generate_would_put(parts):
     model, streamer, inputs = tiny.gpt2(), Recorder(), tiny.batch(PROMPTS)
     out = decoding.generate(model, **inputs, processors=parts, streamer=streamer, max_new_tokens=8)
@@ -271,7 +271,7 @@ def test_repr_names_the_parts():
     assert repr(decoder).endswith("ContrastiveSearch(k=4, alpha=0.6))")
 
 
-@pytest.mark.parametrize("part", [Greedy(), ContrastiveSearch(k=4)], ids=repr)
+@pytest.mark.parametrize("part", [Greedy(), ContrastiveSearch(k=4)], ids=tiny.named)
 def test_a_stream_that_is_left_early_leaves_a_callers_cache_in_order(part):
     """What was generated so far can be gone on with over the same cache."""
     model, prompt = tiny.llama(), torch.tensor([PROMPTS[0]])

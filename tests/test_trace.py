@@ -93,7 +93,7 @@ def counted(model, decoder, trace):
     return out, options["generator"].get_state(), shapes
 
 
-@pytest.mark.parametrize("decoder", [*DECODERS, *MORE], ids=repr)
+@pytest.mark.parametrize("decoder", [*DECODERS, *MORE], ids=tiny.named)
 def test_tokens_draws_and_forwards_are_the_same(decoder):
     model, trace = tiny.gpt2(), Trace(TOKENIZER)
     counted(model, decoder, None)  # the first time, the model is asked what it can do
@@ -129,7 +129,7 @@ def test_without_a_trace_nothing_is_kept_or_made():
 # what it says: the distributions
 
 
-@pytest.mark.parametrize("decoder", [*DECODERS, *MORE], ids=repr)
+@pytest.mark.parametrize("decoder", [*DECODERS, *MORE], ids=tiny.named)
 def test_every_choice_of_every_row_is_of_its_own_text(decoder):
     """Also in rows that were forked and dropped: log-probabilities, rank and entropy are of the chain of parents."""
     model, trace, prompts = tiny.gpt2(), Trace(TOKENIZER, n=3), [PROMPTS[0], PROMPTS[2]]
@@ -535,7 +535,7 @@ def test_tokenizer_of_the_call_will_do():
 # JSON
 
 
-@pytest.mark.parametrize("decoder", [*DECODERS, *MORE], ids=repr)
+@pytest.mark.parametrize("decoder", [*DECODERS, *MORE], ids=tiny.named)
 def test_json_and_back(decoder):
     trace = Trace(TOKENIZER)
     counted(tiny.gpt2(), decoder, trace)

@@ -1,5 +1,6 @@
 """Tiny random models, the same in any transformers version: weights depend on parameter names and a seed alone."""
 
+import re
 import string
 import zlib
 
@@ -47,6 +48,11 @@ def llama(seed: int = 0) -> PreTrainedModel:
         num_key_value_heads=1, max_position_embeddings=128, bos_token_id=BOS, eos_token_id=EOS, pad_token_id=PAD,
     )  # fmt: skip
     return seeded(LlamaForCausalLM(config), seed)
+
+
+def named(part: object) -> str:
+    """What a part is, without where it lies: a test's name must be the same in every process."""
+    return re.sub(" at 0x[0-9a-f]+", "", repr(part))
 
 
 def batch(prompts: list[list[int]]) -> dict[str, Tensor]:
