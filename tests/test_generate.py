@@ -71,7 +71,7 @@ def seeded(call, *args, **options):
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("make", MODELS)
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("options", OPTIONS, ids=tiny.named)
 def test_same_tokens_as_model_generate(make, options, way):
     model, call = make(), {**tiny.batch(PROMPTS), "max_new_tokens": 12, **options}
     expected = seeded(model.generate, **call)
@@ -252,7 +252,7 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("options", "parts", "message"), REFUSED, ids=str)
+@pytest.mark.parametrize(("options", "parts", "message"), REFUSED, ids=tiny.named)
 def test_refuses_before_the_first_forward(options, parts, message):
     model = tiny.llama()
     model.register_forward_pre_hook(lambda *_: pytest.fail("a forward was run"))
