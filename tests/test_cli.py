@@ -177,7 +177,7 @@ def test_resuming_reads_only_batches_that_miss_something(run, prompts, tmp_path,
     monkeypatch.setattr(
         command.Job,
         "continue_batch",
-        lambda self, m, t, parts, batch, n: sizes.append(len(batch)) or real(self, m, t, parts, batch, n),
+        lambda self, m, t, parts, batch, n, **kw: sizes.append(len(batch)) or real(self, m, t, parts, batch, n, **kw),
     )
     run("--input", prompts, "--output", file, *SAMPLE)
     assert sizes == [2, 1]
