@@ -28,7 +28,8 @@ class Corpus:
             it: .jsonl, .bz2 (a MediaWiki dump), or text.
         hub: a dataset's id on the Hugging Face hub, with `name` and `split`; needs the package `datasets`.
         field: of JSON lines and datasets. per: what a document of a text file is: "file", "line" or "paragraph".
-        documents: that many at most, drawn once and for all by `seed`; None: all, in order.
+        documents: that many at most, drawn once and for all by `seed` and in the order drawn, so that the first few are
+            no worse a sample than all of them; None: all, in order.
 
     Raises:
         ValueError: not one source, or an option that it does not have.
@@ -68,8 +69,7 @@ class Corpus:
             raise ValueError(f"no texts in {self.file or self.hub or f'{self.path} of {self.package}'}")
         if self.documents is None or self.documents >= len(found):
             return found
-        chosen = random.Random(self.seed).sample(range(len(found)), self.documents)
-        return [found[i] for i in sorted(chosen)]
+        return random.Random(self.seed).sample(found, self.documents)
 
     def check(self) -> None:
         """Raise ValueError, before any model is loaded, where the source is not there."""
@@ -159,17 +159,21 @@ def make_prompts(
     """The first `number` documents that are long enough: `prefix_tokens` to continue, `new_tokens` to compare with.
 
     Pairs of prefix and reference are taken as they are. Tokens are the tokenizer's, decoded again, so that the prefix
-    reads as a model sees it.
+    reads as a model sees it. What a corpus says twice is one prompt.
 
     Raises:
         ValueError: no document is long enough.
     """
-    found: list[Prompt] = []
+    found: dict[str, Prompt] = {}
+
+    def add(prompt: Prompt) -> None:
+        found.setdefault(prompt.key, prompt)
+
     for document in documents:
         if number is not None and len(found) == number:
             break
         if document.reference is not None:
-            found.append(Prompt(document.id, document.text, document.reference))
+            add(Prompt(document.id, document.text, document.reference))
             continue
         text = document.text[: 40 * (prefix_tokens + new_tokens)]  # a token is seldom longer than that
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -178,10 +182,10 @@ def make_prompts(
         prefix = tokenizer.decode(ids[:prefix_tokens])
         whole = tokenizer.decode(ids[: prefix_tokens + new_tokens])
         if whole.startswith(prefix) and not prefix.endswith("\N{REPLACEMENT CHARACTER}"):
-            found.append(Prompt(document.id, prefix, whole[len(prefix) :].rstrip("\N{REPLACEMENT CHARACTER}")))
+            add(Prompt(document.id, prefix, whole[len(prefix) :].rstrip("\N{REPLACEMENT CHARACTER}")))
     if not found:
         raise ValueError(f"no text has {prefix_tokens} + {new_tokens} tokens")
-    return found
+    return list(found.values())
 
 
 def lines_of_json(file: Path, name: str) -> Iterator[Document]:

@@ -183,7 +183,7 @@ def continue_batch(
         {
             "key": one.key, "task": task.name, "decoder": system.name, "seed": one.seed, "prompt": one.prompt.id,
             "prefix": one.prompt.prefix, "reference": one.prompt.reference, "continuation": text, "tokens": len(new),
-            "finished": bool(new) and new[-1] in ends, "seconds": round(seconds, 4), **origin,
+            "finished": bool(new) and new[-1] in ends, "seconds": round(seconds, 4), "batch": len(chosen), **origin,
         }
         for one, new, text in zip(chosen, news, texts, strict=True)
     ]  # fmt: skip
