@@ -120,10 +120,9 @@ def run(options: argparse.Namespace) -> None:
     """Generate what is missing; then score and report, in the first process alone."""
     from dataclasses import replace
 
-    from accelerate import PartialState
-
     from decoding import models
 
+    from .generating import processes
     from .measures import choose
     from .task import Task
 
@@ -138,7 +137,7 @@ def run(options: argparse.Namespace) -> None:
         models.load_config(models.locate(name))
     options.output.mkdir(parents=True, exist_ok=True)
     steps = options.step or ["generate", "score", "report"]
-    state = PartialState()
+    state = processes(options.device)
     if "generate" in steps:
         generate(options, task, state)
     if state.is_main_process:
@@ -156,7 +155,7 @@ def generate(options: argparse.Namespace, task: Any, state: Any) -> None:
 
     from .generating import generate
 
-    task.corpus.check()
+    _ = task.corpus.texts  # before any model is loaded: lines that are not JSON, ...
     silence()
     model, tokenizer = decoding.load(options.model, device=options.device or state.device, dtype=options.dtype)
     with tqdm(unit="batch", disable=not (sys.stderr.isatty() and state.is_main_process)) as bar:
@@ -167,7 +166,8 @@ def generate(options: argparse.Namespace, task: Any, state: Any) -> None:
 
         rows = generate(task, options.output, model, tokenizer, batch_size=options.batch_size, show=show)
     if state.is_main_process:
-        print(f"{len(rows)} texts in {options.output}", file=sys.stderr)
+        by = f", by {state.num_processes} processes" if state.num_processes > 1 else ""
+        print(f"{len(rows)} texts in {options.output}{by}", file=sys.stderr)
 
 
 def score(options: argparse.Namespace) -> None:

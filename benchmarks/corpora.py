@@ -9,6 +9,7 @@ import random
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -71,12 +72,10 @@ class Corpus:
             return found
         return random.Random(self.seed).sample(found, self.documents)
 
-    def check(self) -> None:
-        """Raise ValueError, before any model is loaded, where the source is not there."""
-        if not self.hub:
-            self._files()
-        elif find_spec("datasets") is None:
-            raise ValueError("datasets of the hub need the package datasets: pip install datasets")
+    @cached_property
+    def texts(self) -> list["Document"]:
+        """What `read` gives, read once."""
+        return self.read()
 
     def _documents(self) -> Iterator["Document"]:
         if self.hub:
@@ -113,9 +112,10 @@ class Corpus:
         return [file for file in files if file.is_file()]
 
     def _of_hub(self) -> Iterator["Document"]:
-        self.check()
-        from datasets import load_dataset
-
+        try:
+            from datasets import load_dataset
+        except ImportError:
+            raise ValueError("datasets of the hub need the package datasets: pip install 'datasets>=3'") from None
         try:
             rows = load_dataset(self.hub, self.name, split=self.split)
         except (OSError, ValueError) as error:

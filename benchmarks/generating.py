@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,15 @@ def parse(line: bytes, place: str) -> dict[str, Any]:
     return row
 
 
+def processes(device: str | None = None) -> PartialState:
+    """The processes of this launch, by `accelerate launch`, `torchrun` or MPI; this one alone, without.
+
+    accelerate must be told where there are CPUs alone: else each process takes itself for the only one. Processes wait for
+    each other at the end, for as long as it takes.
+    """
+    return PartialState(cpu=device == "cpu" or not torch.accelerator.is_available(), timeout=timedelta(days=30))
+
+
 def generate(
     task: Task, folder: Path, model: Any, tokenizer: Any, *, batch_size: int = 16, show: Any = None
 ) -> list[dict[str, Any]]:
@@ -109,10 +119,8 @@ def generate(
     Raises:
         ValueError: the folder is of another task or model; parts that this model cannot serve.
     """
-    state = PartialState()
-    prompts = make_prompts(
-        task.corpus.read(), tokenizer, task.prefix_tokens, task.new_tokens, task.prompts
-    )  # fmt: skip
+    state = processes()
+    prompts = make_prompts(task.corpus.texts, tokenizer, task.prefix_tokens, task.new_tokens, task.prompts)
     origin = describe(task, model)
     with state.main_process_first():
         rows = Rows(folder, state.process_index)
@@ -122,6 +130,8 @@ def generate(
     done = {key for keys in gather_object([set(rows.rows)]) for key in keys}
     batches = list(batch(wanted, done, batch_size))
     parts = {system.name: system.build(model, tokenizer) for system in task.decoders}
+    for first in {chosen[0].system.name: chosen[0] for chosen in batches}.values():  # now, rather than in some hours
+        rehearse(task, first, parts[first.system.name], model, tokenizer)
     for number, chosen in enumerate(batches[state.process_index :: state.num_processes]):
         rows.append(continue_batch(task, chosen, parts[chosen[0].system.name], model, tokenizer, origin))
         if show and state.is_main_process:
@@ -158,14 +168,33 @@ def batch(wanted: Iterable[Wanted], done: set[str], size: int) -> Iterator[list[
             yield group[start : start + size]
 
 
+def rehearse(task: Task, one: Wanted, parts: list[Any], model: Any, tokenizer: Any) -> None:
+    """Make one token by a decoder, so that whatever it refuses is said before anything is made.
+
+    Raises:
+        ValueError: with the decoder's name: an option that `generate` does not have or cannot mean, parts that do not
+            serve this model, ...
+    """
+    try:
+        continue_batch(task, [one], parts, model, tokenizer, {}, stopping_criteria=[stop])
+    except (ValueError, TypeError, NotImplementedError) as error:
+        raise ValueError(f"decoder {one.system.name!r}: {error}") from error
+
+
+def stop(tokens: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
+    """A stopping criterion that stops every row."""
+    return torch.ones(len(tokens), dtype=torch.bool, device=tokens.device)
+
+
 def continue_batch(
-    task: Task, chosen: Sequence[Wanted], parts: list[Any], model: Any, tokenizer: Any, origin: dict[str, Any]
-) -> list[dict[str, Any]]:
-    """The rows of a batch, in one call."""
+    task: Task, chosen: Sequence[Wanted], parts: list[Any], model: Any, tokenizer: Any, origin: dict[str, Any],
+    **more: Any,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """The rows of a batch, in one call; `more` are options of `generate`."""
     system = chosen[0].system
     inputs = tokenizer([one.prompt.prefix for one in chosen], return_tensors="pt", padding=True).to(model.device)
     ids, mask = inputs["input_ids"], inputs["attention_mask"]
-    options: dict[str, Any] = {"do_sample": False, "num_beams": 1, **system.options}
+    options: dict[str, Any] = {"do_sample": False, "num_beams": 1, **system.options, **more}
     if system.draws:
         options |= {"do_sample": True}
         options["generator"] = [torch.Generator(model.device).manual_seed(seed_of(one)) for one in chosen]

@@ -6,11 +6,13 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 import decoding
@@ -193,15 +195,36 @@ def test_killed_in_the_middle_nothing_is_lost_or_twice(folder, whole, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_make_the_rows_of_one(folder, whole, tmp_path):
-    launch = [sys.executable, "-W", "ignore", "-m", "accelerate.commands.accelerate_cli", "launch"]
-    launch += ["--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    call = ["--cpu", "-m", "benchmarks", "run", str(folder / "task.toml"), "--output", str(tmp_path)]
-    call += ["--model", str(folder / "model"), "--judge", str(folder / "model"), "--dtype", "float64"]
-    call += ["--step", "generate", "--batch-size", "3"]
+    """Killed in the middle, gone on with, and each with a share."""
+    call = [
+        sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", free_port(),
+        "-m", "benchmarks", "run", str(folder / "task.toml"), "--output", str(tmp_path), "--model", str(folder / "model"),
+        "--judge", str(folder / "model"), "--dtype", "float64", "--step", "generate", "--batch-size", "1",
+    ]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    subprocess.run([*launch, *call], cwd=ROOT, env=environment, check=True, capture_output=True)
-    assert rows_of(tmp_path, ("seconds", "batch", "commit")) == rows_of(whole, ("seconds", "batch", "commit"))
+    shares = [tmp_path / name for name in ("generations.jsonl", "generations.00001.jsonl")]
+    process = subprocess.Popen(call, cwd=ROOT, env=environment, stderr=subprocess.PIPE)
+    while process.poll() is None and not all(file.exists() and file.read_bytes().count(b"\n") for file in shares):
+        time.sleep(0.002)
+    for one in [process, *psutil.Process(process.pid).children(recursive=True)]:
+        one.send_signal(signal.SIGKILL)
+    assert shares[1].exists(), process.communicate()[1].decode()
+    process.communicate()
+    left = [json.loads(line) for file in shares for line in file.read_bytes().split(b"\n")[:-1]]
+    assert 2 <= len({row["key"] for row in left}) == len(left) < 49  # nothing twice
+    call[call.index("--batch-size") + 1] = "3"
+    done = subprocess.run(call, cwd=ROOT, env=environment, check=True, capture_output=True, text=True)
+    assert f"49 texts in {tmp_path}, by 2 processes" in done.stderr
+    assert rows_of(tmp_path) == rows_of(whole)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["generations.jsonl", "task.json"]
+    made = {row["key"]: row for row in rows_of(tmp_path, ())}
+    assert all(made[row["key"]] == row for row in left)
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return str(found.getsockname()[1])
 
 
 def test_a_changed_decoder_is_made_anew_and_the_others_are_not(run, folder, whole, tmp_path):
@@ -240,6 +263,9 @@ def test_a_line_that_is_no_row_is_refused(run, folder, tmp_path):
 
 
 REFUSED = [
+    ("num_beams = 3", "num_beams = 3, temprature = 2", "decoder 'beam': "),
+    ("top_p = 0.9", "top_p = 9", "decoder 'nucleus': "),
+    ("num_beams = 3", "num_beams = 'x'", "decoder 'beam': "),
     ('name = "beam"', 'name = "greedy"', "a task has decoders by different names"),
     ("k = 4", "q = 4", "decoder 'contrastive': ContrastiveSearch takes no 'q': it takes k, alpha"),
     ('"ContrastiveSearch"', '"Contrastive"', "there is no 'Contrastive' in decoding"),
