@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ from benchmarks.metrics.partition import partition_ratio
 from benchmarks.metrics.states import TextStates, read_states
 
 from . import tiny
+from .golden import make_isoscore
 
+GOLDEN = Path(__file__).parent / "golden"
 WORDS = tiny.tokenizer()
 TEXTS = ["abc and so on", "it is longer than that one", "Hm, why", "so on, and on", "x", "The end. It is", "ab cd ef"]
 FEW = pytest.mark.filterwarnings("ignore:.*tokens for .* dimensions")
@@ -224,3 +227,16 @@ def test_partition_ratio_without_a_block_keeps_the_directions():
         rest = np.concatenate([text.states[0] for text in texts if text.text % 3 != block])
         z = np.exp(np.concatenate([rest @ directions, -rest @ directions], 1)).sum(0)
         assert one.left_out[block] == pytest.approx(math.log(z.min() / z.max()))
+
+
+@FEW
+def test_isoscore_is_that_of_its_authors_package():
+    """tests/golden says how their numbers were made: in float32 inside, hence the tolerance."""
+    golden = json.loads((GOLDEN / "isoscore_2.0.1.json").read_text())
+    clouds = dict(make_isoscore.clouds())
+    assert clouds.keys() == golden.keys()
+    for name, points in clouds.items():
+        halves = np.array_split(points, 2)
+        [found] = isotropy([TextStates(i, 0, half[None]) for i, half in enumerate(halves)], skip=0)[None]
+        assert found.isoscore.value == pytest.approx(golden[name], abs=2e-6), name
+    assert max(golden.values()) > 0.9 > 0.3 > min(golden.values())

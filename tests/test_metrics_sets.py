@@ -240,6 +240,23 @@ def test_ceiling_and_matched_are_of_the_same_halves():
 
 
 @SMALL
+def test_nothing_is_printed_and_faiss_is_left_as_it_was(capfd):
+    compute = pytest.importorskip("mauve").compute_mauve
+    mauve(X, Y)
+    assert capfd.readouterr() == ("", "")
+    compute(p_features=X, q_features=Y, verbose=False)
+    assert "provide at least" in capfd.readouterr().err
+
+
+def test_intervals_end_where_numbers_do():
+    """A t interval does not know that MAUVE is at most 1, and a distance at least 0."""
+    assert mauves.over_seeds([0.9, 1, 1, 1, 1], 9).high == 1
+    assert mauves.over_seeds([0, 0, 0, 0, 0.1], 9).low == 0
+    assert energy_distance(X, np.roll(X, 1, 0)).low == 0
+    assert frechet_distance(X, np.roll(X, 1, 0)).low == 0
+
+
+@SMALL
 def test_equal_histograms_are_one():
     """mauve-text gives 0.75 to two sets of two points each, one in each bucket."""
     p = np.repeat([[1.0, 0.0], [0.0, 1.0]], 20, 0)

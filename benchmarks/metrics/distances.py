@@ -64,12 +64,14 @@ def energy_distance(
         weights[0, rows], weights[0, n + rows] = 1 / len(rows), -1 / len(rows)
         return float(distance(weights)[0])
 
-    found = jackknife(without, n, prompts=prompts, blocks=blocks, seed=seed)
+    found = jackknife(without, n, prompts=prompts, blocks=blocks, seed=seed, bounds=(0.0, np.inf))
     signs = np.random.default_rng(seed).choice([-1.0, 1.0], (permutations, count))[:, owners] / n
     larger = (distance(np.concatenate([signs, -signs], 1)) >= found.value - 1e-7 * apart.mean()).sum()  # rounding
     p = float((1 + larger) / (1 + permutations))
     how = f"{found.how}; p by {permutations} swaps"
-    return Jackknifed(found.value, found.low, found.high, how, found.n, p=p, left_out=found.left_out)
+    return Jackknifed(
+        found.value, found.low, found.high, how, found.n, p=p, left_out=found.left_out, bounds=found.bounds
+    )
 
 
 def frechet_distance(
@@ -92,7 +94,9 @@ def frechet_distance(
         100.0
     """
     x, y = checked(humans, models)
-    return jackknife(lambda rows: frechet(x[rows], y[rows]), len(x), prompts=prompts, blocks=blocks, seed=seed)
+    return jackknife(
+        lambda rows: frechet(x[rows], y[rows]), len(x), prompts=prompts, blocks=blocks, seed=seed, bounds=(0.0, np.inf)
+    )
 
 
 def frechet(x: NDArray, y: NDArray) -> float:

@@ -103,7 +103,9 @@ def distinct(
     limit = sum(map(len, words)) if tokens is None else tokens
     if tokens is not None and (tokens < 1 or sum(map(len, words)) < tokens):
         raise ValueError(f"tokens must be between 1 and the {sum(map(len, words))} that there are, not {tokens}")
-    return jackknife(lambda rows: distinct_of(words, rows, n, limit), len(texts), prompts=prompts, blocks=blocks)
+    return jackknife(
+        lambda rows: distinct_of(words, rows, n, limit), len(texts), prompts=prompts, blocks=blocks, bounds=(0.0, 1.0)
+    )
 
 
 def distinct_of(words: Sequence[Sequence[Hashable]], rows: NDArray, n: int, limit: int) -> float:

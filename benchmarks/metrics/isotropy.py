@@ -154,16 +154,18 @@ class LayerSums:
         dimension = np.argsort(-np.abs(shares))[:3]
         spectra = {skipped: self.spectrum(used, skipped) for skipped in [None, *used]}
 
-        def spread(statistic: Callable[[NDArray], float]) -> Jackknifed:
-            return self.over_blocks(used, lambda skipped: statistic(spectra[skipped]))
+        def spread(statistic: Callable[[NDArray], float], low: float = 1.0, high: float = dimensions) -> Jackknifed:
+            return self.over_blocks(used, lambda skipped: statistic(spectra[skipped]), (low, high))
 
         return Isotropy(
             layer, self.texts, tokens,
             within=bootstrap(pairs, one_less),
             within_per_text=bootstrap(1 - ratio(pairs)),
-            across=self.over_blocks(used, lambda skipped: float(self.cosines([b for b in used if b != skipped]).sum())),
+            across=self.over_blocks(
+                used, lambda skipped: float(self.cosines([b for b in used if b != skipped]).sum()), (-1.0, 1.0)
+            ),
             rogue=[(int(j), float(shares[j] / shares.sum())) for j in dimension],
-            isoscore=spread(isoscore), participation_ratio=spread(participation_ratio),
+            isoscore=spread(isoscore, 0.0, 1.0), participation_ratio=spread(participation_ratio),
             effective_rank=spread(lambda values: exp_entropy(np.sqrt(values))),
             effective_rank_of_variance=spread(exp_entropy),
         )  # fmt: skip
@@ -181,13 +183,15 @@ class LayerSums:
             return np.full(1, np.nan)
         return np.maximum(np.linalg.eigvalsh(together.scatter / together.n), 0)
 
-    def over_blocks(self, used: Sequence[int], statistic: Callable[[int | None], float]) -> Jackknifed:
+    def over_blocks(
+        self, used: Sequence[int], statistic: Callable[[int | None], float], bounds: tuple[float, float]
+    ) -> Jackknifed:
         """`statistic(None)` of all, and its interval from `statistic(block)` without each block."""
         left_out = np.array([statistic(block) for block in used])
         value = statistic(None)
         low, high = jackknife_interval(value, left_out, len(used)) if len(used) > 1 else (np.nan, np.nan)
         how = f"95% jackknife over {len(used)} blocks of {self.texts} texts"
-        return Jackknifed(value, low, high, how, self.texts, left_out=left_out)
+        return Jackknifed(value, low, high, how, self.texts, left_out=left_out, bounds=bounds)
 
 
 def one_less(sums: NDArray) -> NDArray:

@@ -57,11 +57,11 @@ def partition_ratio(
             along = x @ directions[layer]
             both = np.logaddexp.reduce(np.concatenate([along, -along], 1), axis=0)
             log_z[layer][text % blocks] = np.logaddexp(log_z[layer][text % blocks], both)
-    return [log_ratio(table[sorted(seen)], texts) for table in log_z]
+    return [log_ratio(table[sorted(seen)], texts, -2.0 if centred else -np.inf) for table in log_z]
 
 
-def log_ratio(log_z: NDArray, texts: int) -> Jackknifed:
-    """(B, 2 D) log Z(c) of each block of texts -> log min Z - log max Z of all."""
+def log_ratio(log_z: NDArray, texts: int, least: float) -> Jackknifed:
+    """(B, 2 D) log Z(c) of each block of texts -> log min Z - log max Z of all, from `least` to 0."""
 
     def of(rows: NDArray) -> float:
         total = np.logaddexp.reduce(rows, axis=0)
@@ -70,4 +70,5 @@ def log_ratio(log_z: NDArray, texts: int) -> Jackknifed:
     value, n = of(log_z), len(log_z)
     left_out = np.array([of(np.delete(log_z, block, 0)) for block in range(n)]) if n > 1 else np.empty(0)
     low, high = jackknife_interval(value, left_out, n) if n > 1 else (np.nan, np.nan)
-    return Jackknifed(value, low, high, f"95% jackknife over {n} blocks of {texts} texts", texts, left_out=left_out)
+    how = f"95% jackknife over {n} blocks of {texts} texts"
+    return Jackknifed(value, low, high, how, texts, left_out=left_out, bounds=(least, 0.0))

@@ -49,7 +49,7 @@ def self_similarity(embeddings: ArrayLike, *, prompts: Prompts = None, blocks: i
     u = units(embeddings)
     if len(u) < 2:
         raise ValueError("self-similarity is of pairs: give at least 2 rows")
-    return jackknife(lambda rows: pairs(u[rows]), len(u), prompts=prompts, blocks=blocks)
+    return jackknife(lambda rows: pairs(u[rows]), len(u), prompts=prompts, blocks=blocks, bounds=(-1.0, 1.0))
 
 
 def cross_similarity(real: ArrayLike, made: ArrayLike, *, blocks: int = 20) -> Jackknifed:
@@ -71,7 +71,7 @@ def cross_similarity(real: ArrayLike, made: ArrayLike, *, blocks: int = 20) -> J
     u, v = units(real), units(made)
     if u.shape != v.shape:
         raise ValueError(f"cross_similarity takes two sets of one size, not {u.shape} and {v.shape}: cut the larger")
-    return jackknife(lambda rows: float(u[rows].mean(0) @ v[rows].mean(0)), len(u), blocks=blocks)
+    return jackknife(lambda rows: float(u[rows].mean(0) @ v[rows].mean(0)), len(u), blocks=blocks, bounds=(-1.0, 1.0))
 
 
 def pairs(u: NDArray) -> float:

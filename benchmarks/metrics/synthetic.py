@@ -82,7 +82,7 @@ def in_a_row(
         grams = [[*n_grams(tokens, n)] for n in orders]
         return float(np.prod([len(set(found)) / len(found) if found else np.nan for found in grams]))
 
-    return jackknife(share, len(texts), prompts=prompts, blocks=blocks)
+    return jackknife(share, len(texts), prompts=prompts, blocks=blocks, bounds=(0.0, 1.0))
 
 
 def duplicates(
@@ -101,7 +101,7 @@ def duplicates(
         new = {texts[row] for row in rows} - known
         return 1 - len(new) / len(rows)
 
-    return jackknife(share, len(texts), prompts=prompts, blocks=blocks)
+    return jackknife(share, len(texts), prompts=prompts, blocks=blocks, bounds=(0.0, 1.0))
 
 
 def authenticity(real: ArrayLike, made: ArrayLike, classifier: Any = None, *, seed: int = 42) -> Estimate:

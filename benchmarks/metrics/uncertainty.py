@@ -23,14 +23,15 @@ class Estimate:
 
     Args:
         value: of all texts.
-        low, high: what `how` says, NaN where nothing can be said.
+        low, high: what `how` says, NaN where nothing can be said; cut off at `bounds`.
         how: what the interval is, and of how many.
         n: prompts, or texts where no prompts are known.
         p: of the test that belongs to the number, if there is one.
+        bounds: what such a number can be at all; a t interval does not know.
 
     Example:
-        >>> Estimate(0.5, 0.4, 0.6, "95% t interval over 5 k-means seeds", 1000).as_dict()["low"]
-        0.4
+        >>> Estimate(0.98, 0.95, 1.01, "95% t interval over 5 k-means seeds", 1000, bounds=(0, 1)).as_dict()["high"]
+        1.0
     """
 
     value: float
@@ -39,6 +40,11 @@ class Estimate:
     how: str
     n: int
     p: float | None = field(default=None, kw_only=True)
+    bounds: tuple[float, float] = field(default=(-np.inf, np.inf), kw_only=True, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for name in ("low", "high"):
+            object.__setattr__(self, name, float(np.clip(getattr(self, name), *self.bounds)))
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: value, low, high, how, n and, of a tested number, p; None where a number is not finite."""
@@ -134,6 +140,7 @@ def jackknife(
     prompts: Sequence[Hashable] | None = None,
     blocks: int = 20,
     seed: int = 0,
+    bounds: tuple[float, float] = (-np.inf, np.inf),
 ) -> Jackknifed:
     """`statistic` of all texts, and a 95% t interval from what it is without each of `blocks` random blocks of prompts.
 
@@ -147,6 +154,7 @@ def jackknife(
         prompts: see `bootstrap`.
         blocks: how many; with fewer than twice as many prompts, one for each prompt.
         seed: of the blocks. Equal prompts, blocks and seed give equal blocks, so that two results can be compared.
+        bounds: of the statistic, for the interval.
 
     Raises:
         ValueError: no texts, fewer than 2 blocks, or not a prompt for each text.
@@ -164,11 +172,11 @@ def jackknife(
     count, size = int(owners.max()) + 1, int(block.max()) + 1
     value = float(statistic(np.arange(n)))
     if size < 2:
-        return Jackknifed(value, np.nan, np.nan, "none: one prompt", count, left_out=np.empty(0))
+        return Jackknifed(value, np.nan, np.nan, "none: one prompt", count, left_out=np.empty(0), bounds=bounds)
     left_out = np.array([statistic(np.flatnonzero(block != b)) for b in range(size)])
     low, high = jackknife_interval(value, left_out, count)
     how = f"95% jackknife over {size} blocks of {count // size} of {count} prompts"
-    return Jackknifed(value, low, high, how, count, left_out=left_out)
+    return Jackknifed(value, low, high, how, count, left_out=left_out, bounds=bounds)
 
 
 def jackknife_interval(value: float, left_out: NDArray, n: int) -> tuple[float, float]:
@@ -183,8 +191,12 @@ def jackknife_error(left_out: NDArray, n: int) -> float:
     return float(np.sqrt((n - size) / size * np.mean((left_out - left_out.mean()) ** 2)))
 
 
-def over_runs(values: Sequence[float], what: str = "generation seeds") -> Estimate:
+def over_runs(
+    values: Sequence[float], what: str = "generation seeds", bounds: tuple[float, float] = (-np.inf, np.inf)
+) -> Estimate:
     """The mean of the values of several runs, with a 95% t interval: how far chance in `what` moves the mean.
+
+    `bounds` are those of the values.
 
     Raises:
         ValueError: no values.
@@ -197,9 +209,9 @@ def over_runs(values: Sequence[float], what: str = "generation seeds") -> Estima
         raise ValueError("over_runs needs the value of at least one run")
     n, mean = len(values), float(np.mean(values))
     if n == 1:
-        return Estimate(mean, np.nan, np.nan, f"none: one of {what}", 1)
+        return Estimate(mean, np.nan, np.nan, f"none: one of {what}", 1, bounds=bounds)
     half = float(stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
-    return Estimate(mean, mean - half, mean + half, f"95% t interval over {n} {what}", n)
+    return Estimate(mean, mean - half, mean + half, f"95% t interval over {n} {what}", n, bounds=bounds)
 
 
 def draws(n: int, resamples: int, seed: int) -> Iterator[NDArray]:
