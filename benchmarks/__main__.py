@@ -191,14 +191,20 @@ def score(options: argparse.Namespace) -> None:
     table = {
         "task": options.place.name,
         "signature": scores["signature"],
-        "reference": scores["reference"],
+        "reference": join(scores["reference"], scores["signature"]["reference"]),
         "paired": [],
     }
     table["metrics"] = {
         m.name: {"title": m.title, "unit": m.unit, "better": m.better, "about": m.about} for m in metrics
     }
-    table["systems"] = [{"decoder": f"run {i}", "metrics": run} for i, run in enumerate(scores["runs"])]
+    runs = zip(scores["runs"], scores["signature"]["runs"], strict=True)
+    table["systems"] = [{"decoder": f"run {i}", "metrics": join(*run)} for i, run in enumerate(runs)]
     show(table)
+
+
+def join(numbers: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """Values and intervals, and what is said of them, in one."""
+    return {name: entry | more[name] for name, entry in numbers.items()}
 
 
 def score_into(folder: Path, metrics: list[Any], options: argparse.Namespace) -> dict[str, Any]:
@@ -243,7 +249,7 @@ def report(options: argparse.Namespace) -> None:
 
 
 def write_report(folder: Path, output: Path) -> None:
-    """report.md, report.tex and report.html; the table on the terminal as well."""
+    """report.md, report.tex, report.svg and report.html; the table on the terminal as well."""
     from .scoring import SCORES
 
     if not (folder / SCORES).is_file():

@@ -8,10 +8,11 @@ import os
 import random
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ class Corpus:
             it: .jsonl, .bz2 (a MediaWiki dump), or text.
         hub: a dataset's id on the Hugging Face hub, with `name` and `split`; needs the package `datasets`.
         field: of JSON lines and datasets. per: what a document of a text file is: "file", "line" or "paragraph".
+        language: of its texts, such as "en", if they are of one; rows of JSON and of datasets may each have a
+            `language` of their own.
         documents: that many at most, drawn once and for all by `seed` and in the order drawn, so that the first few are
             no worse a sample than all of them; None: all, in order.
 
@@ -44,6 +47,7 @@ class Corpus:
     split: str = "test"
     field: str = "text"
     per: str = "file"
+    language: str | None = None
     documents: int | None = None
     seed: int = 0
     base: Path = Path()
@@ -65,7 +69,7 @@ class Corpus:
         Raises:
             ValueError: the source is not there, or holds nothing; with what to do.
         """
-        found = list(self._documents())
+        found = [replace(one, language=one.language or self.language) for one in self._documents()]
         if not found:
             raise ValueError(f"no texts in {self.file or self.hub or f'{self.path} of {self.package}'}")
         if self.documents is None or self.documents >= len(found):
@@ -131,21 +135,49 @@ class Document:
     id: str
     text: str
     reference: str | None = None
+    language: str | None = None
 
     def split(self, per: str) -> list["Document"]:
         """Its lines or paragraphs as documents; itself, for "file" or where it has a reference."""
         if per == "file" or self.reference is not None:
             return [self]
-        return [Document(f"{self.id}/{i}", text) for i, text in enumerate(parts(self.text, per))]
+        return [replace(self, id=f"{self.id}/{i}", text=text) for i, text in enumerate(parts(self.text, per))]
+
+
+@dataclass(frozen=True)
+class Corpora:
+    """Several corpora as one, in turns, so that the first few texts are of all of them.
+
+    Raises:
+        ValueError: none.
+    """
+
+    parts: tuple[Corpus, ...]
+
+    def __post_init__(self) -> None:
+        if not self.parts:
+            raise ValueError("a task needs at least one corpus")
+
+    @cached_property
+    def texts(self) -> list[Document]:
+        """All documents, one of each corpus at a time; several corpora have numbers, which stand before the names."""
+        if len(self.parts) == 1:
+            return self.parts[0].texts
+        named = [
+            [replace(one, id=f"{number}/{one.id}") for one in part.texts] for number, part in enumerate(self.parts)
+        ]
+        return [one for turn in zip_longest(*named) for one in turn if one is not None]
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """What is continued, and how a human did."""
+    """What is continued, of how many tokens, and how a human did."""
 
     id: str
     prefix: str
     reference: str
+    tokens: int
+    language: str | None = None
 
     @property
     def key(self) -> str:
@@ -173,7 +205,8 @@ def make_prompts(
         if number is not None and len(found) == number:
             break
         if document.reference is not None:
-            add(Prompt(document.id, document.text, document.reference))
+            tokens = len(tokenizer(document.text)["input_ids"])
+            add(Prompt(document.id, document.text, document.reference, tokens, document.language))
             continue
         text = document.text[: 40 * (prefix_tokens + new_tokens)]  # a token is seldom longer than that
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -182,7 +215,8 @@ def make_prompts(
         prefix = tokenizer.decode(ids[:prefix_tokens])
         whole = tokenizer.decode(ids[: prefix_tokens + new_tokens])
         if whole.startswith(prefix) and not prefix.endswith("\N{REPLACEMENT CHARACTER}"):
-            add(Prompt(document.id, prefix, whole[len(prefix) :].rstrip("\N{REPLACEMENT CHARACTER}")))
+            rest = whole[len(prefix) :].rstrip("\N{REPLACEMENT CHARACTER}")
+            add(Prompt(document.id, prefix, rest, prefix_tokens, document.language))
     if not found:
         raise ValueError(f"no text has {prefix_tokens} + {new_tokens} tokens")
     return list(found.values())
@@ -204,12 +238,13 @@ def as_document(row: Any, number: int, name: str, place: str) -> Document:
     """A document of a JSON object: its prefix and reference, or its text under `name`."""
     if not isinstance(row, dict):
         raise ValueError(f"{place}: not a JSON object")
-    key = str(row.get("id", number))
+    key, language = str(row.get("id", number)), row.get("language")
+    language = language if isinstance(language, str) else None
     if isinstance(row.get("prefix"), str) and isinstance(row.get("reference"), str):
-        return Document(key, row["prefix"], row["reference"])
+        return Document(key, row["prefix"], row["reference"], language)
     if not isinstance(row.get(name), str):
         raise ValueError(f'{place}: needs "{name}", or "prefix" and "reference"')
-    return Document(key, row[name])
+    return Document(key, row[name], language=language)
 
 
 def articles(file: Path) -> Iterator[Document]:

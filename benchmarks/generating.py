@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.metadata import version
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -96,8 +97,8 @@ def parse(line: bytes, place: str) -> dict[str, Any]:
 def processes(device: str | None = None) -> PartialState:
     """The processes of this launch, by `accelerate launch`, `torchrun` or MPI; this one alone, without.
 
-    accelerate must be told where there are CPUs alone: else each process takes itself for the only one. Processes wait for
-    each other at the end, for as long as it takes.
+    accelerate must be told where there are CPUs alone: else each process takes itself for the only one. Processes wait
+    for each other at the end, for as long as it takes.
     """
     return PartialState(cpu=device == "cpu" or not torch.accelerator.is_available(), timeout=timedelta(days=30))
 
@@ -157,15 +158,18 @@ def plan(task: Task, prompts: Sequence[Prompt], origin: dict[str, Any]) -> Itera
 
 
 def batch(wanted: Iterable[Wanted], done: set[str], size: int) -> Iterator[list[Wanted]]:
-    """What is still to be made, in batches of one decoder and seed and of similar lengths, the longest first."""
+    """What is still to be made, in batches of one decoder and seed and of similar lengths, the longest first.
+
+    The decoders take turns, so that a run that was stopped has texts of all of them, of the same prompts.
+    """
     groups: dict[tuple[str, int], list[Wanted]] = {}
     for one in wanted:
         if one.key not in done:
             groups.setdefault((one.system.name, one.seed), []).append(one)
     for group in groups.values():
-        group.sort(key=lambda one: -len(one.prompt.prefix))
-        for start in range(0, len(group), size):
-            yield group[start : start + size]
+        group.sort(key=lambda one: -one.prompt.tokens)
+    cut = [[group[start : start + size] for start in range(0, len(group), size)] for group in groups.values()]
+    yield from (chosen for turn in zip_longest(*cut) for chosen in turn if chosen)
 
 
 def rehearse(task: Task, one: Wanted, parts: list[Any], model: Any, tokenizer: Any) -> None:
@@ -212,7 +216,8 @@ def continue_batch(
         {
             "key": one.key, "task": task.name, "decoder": system.name, "seed": one.seed, "prompt": one.prompt.id,
             "prefix": one.prompt.prefix, "reference": one.prompt.reference, "continuation": text, "tokens": len(new),
-            "finished": bool(new) and new[-1] in ends, "seconds": round(seconds, 4), "batch": len(chosen), **origin,
+            "finished": bool(new) and new[-1] in ends, "seconds": round(seconds, 4), "batch": len(chosen),
+            "language": one.prompt.language, **origin,
         }
         for one, new, text in zip(chosen, news, texts, strict=True)
     ]  # fmt: skip

@@ -1,7 +1,8 @@
 """The metrics of the harness: their names, which way is better, and how each is made of a set of texts."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,9 +14,10 @@ from numpy.typing import NDArray
 from .metrics import copying, distances, diversity, likelihood, protocols, self_bleu, similarity
 from .metrics.features import Featurizer
 from .metrics.isotropy import Isotropy, isotropy
-from .metrics.states import read_states
+from .metrics.states import TextStates, read_states
 from .metrics.uncertainty import Estimate
 
+FEW = 5  # texts of a language, to say anything of it
 BLOCKS = 5  # of the jackknife over layers' covariances, each of which is held
 
 
@@ -66,6 +68,7 @@ class Texts:
     continuations: Sequence[str]
     prompts: Sequence[Any]
     seconds: Sequence[float] | None = None
+    languages: Sequence[str | None] | None = None
     known: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
@@ -88,19 +91,37 @@ class Texts:
         pairs = judge.protocol.prepare(judge.features.tokenizer, self.prefixes, self.references, self.continuations)
         return judge.features(pairs.humans), judge.features(pairs.models), [self.prompts[i] for i in pairs.kept]
 
-    @cached_property
+    @property
     def layers(self) -> list[Isotropy]:
         """Every layer's isotropy over the continuations behind their prefixes."""
+        return self.layers_by_language[None]
+
+    @cached_property
+    def layers_by_language(self) -> dict[Any, list[Isotropy]]:
+        """The same of all texts (None) and, where there are several languages, of each that has `FEW` texts or more."""
         judge = asked(self.judge)
         heads, rows = likelihood.tokenise(judge.model, judge.tokenizer, self.prefixes, self.continuations, 1)
-        kept = [(head, row) for head, row in zip(heads, rows, strict=True) if len(row) > 2]
+        kept = [i for i, row in enumerate(rows) if len(row) > 2]
         states = read_states(
-            judge.model, [head + row for head, row in kept], starts=[len(head) for head, _ in kept], layers="all",
+            judge.model, [heads[i] + rows[i] for i in kept], starts=[len(heads[i]) for i in kept], layers="all",
             batch_size=judge.batch_size,
         )  # fmt: skip
+        own = [self.languages[i] if self.languages else None for i in kept]
+        counts = Counter(own)
+        chosen = [language for language in counts if language is not None and counts[language] >= FEW]
+        if len(chosen) > 1:
+            states = twice(states, [language in chosen for language in own])
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*tokens a dimension.*")  # `within` alone is shown
-            return isotropy(states, blocks=BLOCKS)[None]
+            warnings.filterwarnings("ignore", message=".*tokens a dimension.*")  # said in the table of docs/metrics.md
+            return isotropy(states, blocks=BLOCKS, groups=[*[None] * len(own), *own])
+
+
+def twice(states: Iterable[TextStates], again: Sequence[bool]) -> Iterator[TextStates]:
+    """The states of N texts, and those of which `again` says so once more, their number larger by N."""
+    for one in states:
+        yield one
+        if again[one.text]:
+            yield one._replace(text=one.text + len(again))
 
 
 def asked(judge: Judge | None) -> Judge:
@@ -164,7 +185,8 @@ def seconds(texts: Texts) -> Estimate:
 
 
 METRICS = [
-    Metric("mauve", "MAUVE", "higher", "divergence frontier to the human texts; interval of k-means seeds alone", mauve,
+    Metric("mauve", "MAUVE", "higher", "divergence frontier to the human texts, whose own row is the ceiling: half of "
+           "them against the rest; intervals of k-means seeds, or of random halves, alone", mauve,
            model=True, human=False),
     Metric("energy", "energy distance", "lower", "to the human texts, on MAUVE's features",
            lambda texts: distances.energy_distance(*texts.both[:2], prompts=texts.both[2]), model=True, human=False),
@@ -193,6 +215,12 @@ METRICS = [
            lambda texts: copying.copied_from_prompt(texts.prefixes, texts.continuations, **texts.pairs)),
     Metric("isotropy", "isotropy", "reference", "1 - mean cosine of two tokens' last states within a text",
            lambda texts: texts.layers[-1].within, model=True),
+    Metric("anisotropy", "anisotropy", "reference", "mean cosine of two tokens' last states in two texts",
+           lambda texts: texts.layers[-1].across, model=True),
+    Metric("isoscore", "IsoScore", "reference", "of the last states; too low below 10 tokens a dimension",
+           lambda texts: texts.layers[-1].isoscore, model=True),
+    Metric("effective_rank", "effective rank", "reference", "of the last states; too low below 10 tokens a dimension",
+           lambda texts: texts.layers[-1].effective_rank, model=True),
     Metric("gen_length", "length", "reference", "words",
            lambda texts: diversity.gen_length(texts.continuations, **texts.pairs), unit="words"),
     Metric("empty", "empty", "lower", "share of texts of white space alone",

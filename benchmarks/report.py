@@ -1,4 +1,4 @@
-"""What came of a run, for readers: report.md, report.tex, and report.html, one file that needs no network.
+"""What came of a run, for readers: report.md, report.tex, report.svg, and report.html, a file that needs no network.
 
 The page is rendered from `page/`. Its table is there without scripts; plots and texts are drawn by its script from the
 data that the page carries. No text of a model is ever read as markup: jinja2 escapes what it writes, the data are JSON
@@ -19,7 +19,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from . import tables
+from . import plots, tables
 from .tables import HUMAN, WORDS, Column, latex, markdown, show
 
 __all__ = ["html", "latex", "markdown", "report", "show"]
@@ -29,7 +29,7 @@ COLOURS = 12  # that page.css has
 
 
 def report(folder: Path, output: Path) -> list[Path]:
-    """Write report.md, report.tex and report.html, each in one move, and return their paths.
+    """Write report.md, report.tex, report.svg and report.html, each in one move, and return their paths.
 
     Args:
         folder: that holds scores.json and, for the texts of the page, generations.jsonl.
@@ -43,7 +43,7 @@ def report(folder: Path, output: Path) -> list[Path]:
         >>> folder = Path(tempfile.mkdtemp())
         >>> _ = (folder / "scores.json").write_text('{"task": "news", "metrics": {}, "systems": []}')
         >>> [file.name for file in report(folder, folder)]
-        ['report.md', 'report.tex', 'report.html']
+        ['report.md', 'report.tex', 'report.svg', 'report.html']
     """
     scores, generations = read_scores(folder), read_generations(folder)
     pages = {
@@ -52,11 +52,15 @@ def report(folder: Path, output: Path) -> list[Path]:
         "report.html": html(scores, generations),
     }
     output.mkdir(parents=True, exist_ok=True)
-    for name, text in pages.items():
-        scratch = output / f"{name}.part"
-        scratch.write_bytes(text.encode("utf-8", errors="replace"))  # half a surrogate pair in a name is no reason
-        scratch.replace(output / name)
-    return [output / name for name in pages]
+    files = [output / name for name in ("report.md", "report.tex", "report.svg", "report.html")]
+    for file in files:
+        scratch = file.with_suffix(f".part{file.suffix}")
+        if file.name in pages:  # half a surrogate pair in a name is no reason to fail
+            scratch.write_bytes(pages[file.name].encode("utf-8", errors="replace"))
+        else:
+            plots.draw(scores, scratch)
+        scratch.replace(file)
+    return files
 
 
 def read_scores(folder: Path) -> dict[str, Any]:
@@ -143,6 +147,7 @@ def html(scores: Mapping[str, Any], generations: Iterable[Mapping[str, Any]]) ->
         unscored=sorted({str(row["decoder"]) for row in rows} - set(systems)),
         frontier=any(system.get("frontier") for system in scores["systems"]),
         isotropy=any(system.get("isotropy") for system in scores["systems"]),
+        languages=tables.languages(scores),
         paired=bool(scores.get("paired")),
         data=to_json(describe(scores, columns, rows) | samples),
         style=Markup(style),
@@ -216,6 +221,7 @@ def describe(scores: Mapping[str, Any], columns: Sequence[Column], rows: Sequenc
         "systems": tables.names(scores)[1:],
         "frontier": [system.get("frontier") for system in scores["systems"]],
         "isotropy": [system.get("isotropy") for system in scores["systems"]],
+        "languages": [system.get("isotropy_by_language") or {} for system in scores["systems"]],
         "paired": scores.get("paired") or [],
     }
 

@@ -74,16 +74,23 @@ def measure(metrics: Iterable[Metric], texts: Texts) -> dict[str, Estimate]:
 
 
 def score_file(file: Path, metrics: Sequence[Metric], judge: Judge | None) -> dict[str, Any]:
-    """What `score FILE --json` prints: runs, the human reference, and the signature of all of it."""
+    """What `score FILE --json` prints: runs, the human reference, and the signature of all of it.
+
+    Runs and reference have value, low and high of each metric and no more; how each interval was made is in the
+    signature.
+    """
     found = Continued.read(file)
     prompts = list(range(len(found.prefixes)))
     runs = [Texts(judge, found.prefixes, found.references, run, prompts) for run in found.runs]
     scored = [measure(metrics, texts) for texts in runs]
     human = measure([metric for metric in metrics if metric.human], human_texts(runs[0]))
+    runs, reference = [as_json(one) for one in scored], as_json(human) | ceiling(scored)
+    about = {"file": file.name, "texts": len(prompts), "sha256": hash_of(file)}
+    about |= {"runs": [more_of(one) for one in runs], "reference": more_of(reference)}
     return {
-        "runs": [as_json(one) for one in scored],
-        "reference": as_json(human) | ceiling(scored),
-        "signature": sign(judge, scored) | {"file": file.name, "texts": len(prompts), "sha256": hash_of(file)},
+        "runs": [numbers_of(one) for one in runs],
+        "reference": numbers_of(reference),
+        "signature": sign(judge, scored) | about,
     }
 
 
@@ -103,7 +110,9 @@ def score_folder(folder: Path, metrics: Sequence[Metric], judge: Judge | None) -
         raise ValueError(f"no texts in {folder}: run a task first")
     missing = len(settings["keys"]) - len(rows)
     if missing:
-        print(f"{missing} of {len(settings['keys'])} texts are still to be made", file=sys.stderr)
+        rows, shared = keep_shared(rows)
+        about = f", and {shared} prompts that all decoders have continued so far are scored" if shared else ""
+        print(f"{missing} of {len(settings['keys'])} texts are still to be made{about}", file=sys.stderr)
     systems, pooled = [], {}
     for decoder in dict.fromkeys(row["decoder"] for row in rows):
         own = [row for row in rows if row["decoder"] == decoder]
@@ -113,12 +122,14 @@ def score_folder(folder: Path, metrics: Sequence[Metric], judge: Judge | None) -
         together = measure_pooled(metrics, runs, scored, texts_of(own, judge))
         pooled[decoder] = together
         mauves = [found for run in runs if isinstance(found := run.known.get("mauve"), Mauve)]
-        layers = runs[0].layers if any(metric.name == "isotropy" for metric in metrics) else []
+        layers = runs[0].layers_by_language if any(metric.name == "isotropy" for metric in metrics) else {}
         systems.append({
             "decoder": decoder, "seeds": seeds, "texts": len(own), "metrics": as_json(together),
             "parameters": next((plan for plan in settings["decoders"] if plan["name"] == decoder), None),
             "frontier": mauves[0].curves.mean(0).tolist() if mauves else None,
-            "isotropy": [[layer.layer, layer.within.value] for layer in layers] or None,
+            "isotropy": by_layer(layers.get(None, [])) or None,
+            "isotropy_by_language": {str(name): by_layer(found) for name, found in layers.items() if name} or None,
+            "signature": line_of(settings, decoder, seeds, own),
         })  # fmt: skip
     first = texts_of(
         [row for row in rows if (row["decoder"], row["seed"]) == (rows[0]["decoder"], rows[0]["seed"])], judge
@@ -135,6 +146,50 @@ def score_folder(folder: Path, metrics: Sequence[Metric], judge: Judge | None) -
     }  # fmt: skip
 
 
+def keep_shared(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
+    """Of an unfinished run, the rows of prompts that every decoder and seed has, and how many; all and 0, for none."""
+    runs: dict[tuple[str, int], set[str]] = {}
+    for row in rows:
+        runs.setdefault((row["decoder"], row["seed"]), set()).add(name_of(row))
+    shared = set.intersection(*runs.values())
+    return ([row for row in rows if name_of(row) in shared], len(shared)) if shared else (rows, 0)
+
+
+def name_of(row: dict[str, Any]) -> str:
+    """Of a row's prompt."""
+    return hashlib.sha256(json.dumps([row["prompt"], row["prefix"]]).encode()).hexdigest()
+
+
+def by_layer(layers: Sequence[Any]) -> list[list[float]]:
+    """(layer, isotropy within texts) of each."""
+    return [[layer.layer, layer.within.value] for layer in layers]
+
+
+def line_of(settings: dict[str, Any], decoder: str, seeds: Sequence[int], rows: Sequence[dict[str, Any]]) -> str:
+    """What a system's numbers depend on, in one line, as sacreBLEU has it."""
+    plan = next((plan for plan in settings["decoders"] if plan["name"] == decoder), {})
+    made = [f"{part.get('part')}({arguments_of(part)})" for part in plan.get("parts", [])]
+    options = ",".join(f"{name}={value}" for name, value in plan.get("options", {}).items())
+    lengths = {name: settings["of"].get(name) for name in ("prefix_tokens", "new_tokens")}
+    batches = sorted({row.get("batch") for row in rows} - {None}, key=int)
+    found = {
+        "task": settings["task"], "model": settings["model"], "dtype": settings["dtype"],
+        "decoder": "+".join(filter(None, [*made, options])) or "greedy", "seeds": ",".join(map(str, seeds)),
+        "n": len(rows), **lengths, "batch": ",".join(map(str, batches)) or None,
+        **settings["versions"], "commit": settings["commit"], "config": settings["config"],
+    }  # fmt: skip
+    return "|".join(f"{name}:{value}" for name, value in found.items() if value is not None)
+
+
+def arguments_of(part: dict[str, Any]) -> str:
+    """A part's arguments, those that are parts or scorers by their JSON."""
+    return ",".join(
+        f"{name}={json.dumps(value) if isinstance(value, dict) else value}"
+        for name, value in part.items()
+        if name != "part"
+    )  # fmt: skip
+
+
 def read_settings(folder: Path) -> dict[str, Any]:
     """The task of a folder."""
     try:
@@ -146,8 +201,11 @@ def read_settings(folder: Path) -> dict[str, Any]:
 def texts_of(rows: Sequence[dict[str, Any]], judge: Judge | None) -> Texts:
     """Rows as the metrics take them."""
     column = lambda name: [row[name] for row in rows]  # noqa: E731
-    prompts = [hashlib.sha256(json.dumps([row["prompt"], row["prefix"]]).encode()).hexdigest() for row in rows]
-    return Texts(judge, column("prefix"), column("reference"), column("continuation"), prompts, column("seconds"))
+    prompts = [name_of(row) for row in rows]
+    languages = [row.get("language") for row in rows]
+    return Texts(
+        judge, column("prefix"), column("reference"), column("continuation"), prompts, column("seconds"), languages
+    )
 
 
 def human_texts(texts: Texts) -> Texts:
@@ -169,7 +227,7 @@ def measure_pooled(
         if all(isinstance(value, Bootstrapped) for value in values):
             found |= measure([metric], together)
         else:
-            found[metric.name] = over_runs([value.value for value in values])
+            found[metric.name] = over_runs([value.value for value in values], bounds=values[0].bounds)
     return found
 
 
@@ -206,6 +264,22 @@ def as_json(metrics: dict[str, Estimate]) -> dict[str, Any]:
     for entry in found.values():
         entry.pop("frontier", None)
     return found
+
+
+NUMBERS = ("value", "low", "high")
+
+
+def numbers_of(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Of each metric of `as_json`, the value and its interval."""
+    return {name: {field: entry[field] for field in NUMBERS} for name, entry in metrics.items()}
+
+
+def more_of(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Of each metric of `as_json`, what the interval is, of how many, p, and what else belongs to the number."""
+    return {
+        name: {field: value for field, value in entry.items() if field not in NUMBERS}
+        for name, entry in metrics.items()
+    }  # fmt: skip
 
 
 def sign(judge: Judge | None, scored: Sequence[dict[str, Estimate]]) -> dict[str, Any]:

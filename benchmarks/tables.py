@@ -78,8 +78,10 @@ def markdown(scores: Mapping[str, Any]) -> str:
         lines.append(row([title, *(mark_up(column.cells[number]) for column in columns)]))
     lines += ["", legend(columns), ""]
     lines += [f"* **{plain(column.heading)}**: {plain(explain(scores, column))}" for column in columns]
-    lines += [line for found in compared(scores) for line in ["", *found]]
-    lines += ["", "```text", *(f"{name}: {value}" for name, value in flat(scores.get("signature") or {})), "```", ""]
+    lines += [line for found in [*by_language(scores), *compared(scores)] for line in ["", *found]]
+    signature = [f"{name}: {value}" for name, value in flat(scores.get("signature") or {})]
+    signature += [" ".join(str(system["signature"]).split()) for system in scores["systems"] if system.get("signature")]
+    lines += ["", "```text", *(line.replace("```", "` ` `") for line in signature), "```", ""]
     return "\n".join(lines)
 
 
@@ -164,6 +166,19 @@ def show(scores: Mapping[str, Any], console: Console) -> None:
     else:
         for shown in fitting(columns, names(scores), console.width):
             console.print(terminal_table(shown, names(scores)))
+    if signature := signed(scores.get("signature") or {}):
+        console.print(Text(f"signature: {signature}", style="dim"), soft_wrap=not console.is_terminal)
+
+
+def signed(signature: Mapping[str, Any]) -> str:
+    """What the numbers depend on, in one line, for who copies them; how each interval was made is elsewhere.
+
+    Example:
+        >>> signed({"model": "m@1", "judge": {"dtype": "float32"}, "runs": [{}], "reference": {}})
+        'model:m@1|judge.dtype:float32'
+    """
+    kept = {name: value for name, value in signature.items() if name not in ("runs", "reference")}
+    return "|".join(f"{name}:{value}" for name, value in flat(kept))
 
 
 def terminal_table(columns: Sequence[Column], rows: Sequence[str]) -> Table:
@@ -304,6 +319,26 @@ def explain(scores: Mapping[str, Any], column: Column) -> str:
     intervals = f"brackets: {', '.join(hows)}" if hows else ""
     parts = [column.about, WORDS.get(column.better or "", ""), intervals]
     return "; ".join(part.rstrip(".") for part in parts if part) + "."
+
+
+def languages(scores: Mapping[str, Any]) -> list[str]:
+    """Of the texts, where there are several; in the order in which they come."""
+    return list(
+        dict.fromkeys(name for system in scores["systems"] for name in system.get("isotropy_by_language") or {})
+    )
+
+
+def by_language(scores: Mapping[str, Any]) -> Iterator[list[str]]:
+    """A table of the last layer's isotropy in each language, where there are several."""
+    if not (found := languages(scores)):
+        return
+    lines = ["Isotropy of the last layer, by language:", ""]
+    lines += [row(["system", *map(plain, found)]), row(["---", *["---:"] * len(found)])]
+    for system in scores["systems"]:
+        curves = [(system.get("isotropy_by_language") or {}).get(name) for name in found]
+        cells = [f"{curve[-1][1]:.3f}" if curve else MISSING for curve in curves]
+        lines.append(row([plain(system["decoder"]), *cells]))
+    yield lines
 
 
 def compared(scores: Mapping[str, Any]) -> Iterator[list[str]]:

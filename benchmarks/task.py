@@ -14,7 +14,7 @@ from typing import Any
 import decoding
 import scorers
 
-from .corpora import Corpus
+from .corpora import Corpora, Corpus
 
 # what a decoder's own options may not say: the task says it, or it would change what a row of output is
 RESERVED = {
@@ -110,7 +110,7 @@ class Task:
     """Everything that a run's texts depend on, but for the model.
 
     Args:
-        name: of the task. corpus: where prompts come from.
+        name: of the task. corpus: where prompts come from; of several, in turns.
         prefix_tokens: to continue; new_tokens: to make, and of the human reference. prompts: how many; None: all.
         seeds: one run for each, of the decoders that draw; the others run once, under the first.
         decoders: at least one, by different names.
@@ -120,7 +120,7 @@ class Task:
     """
 
     name: str
-    corpus: Corpus
+    corpus: Corpora
     decoders: tuple[System, ...]
     prefix_tokens: int = 32
     new_tokens: int = 128
@@ -171,7 +171,8 @@ class Task:
             raise ValueError(f"there is no {name!r} in a task: {', '.join(sorted(known))}")
         for name in {"corpus", "decoders"} - table.keys():
             raise ValueError(f"a task needs {name}")
-        corpus = make(Corpus, table["corpus"], "corpus", base=base)
+        sources = table["corpus"] if isinstance(table["corpus"], list) else [table["corpus"]]
+        corpus = Corpora(tuple(make(Corpus, source, "corpus", base=base) for source in sources))
         systems = tuple(
             make(System, {**row, "parts": tuple(row.get("parts", ()))}, "a decoder") for row in table["decoders"]
         )
@@ -205,6 +206,8 @@ def make(kind: Any, table: Any, what: str, **more: Any) -> Any:
 
 def plain(value: Any) -> Any:
     """For JSON; where a task's file lies makes no difference."""
+    if isinstance(value, Corpora):
+        return [plain(part) for part in value.parts] if len(value.parts) > 1 else plain(value.parts[0])
     if isinstance(value, (Corpus, System)):
         return {field.name: plain(getattr(value, field.name)) for field in fields(value) if field.name != "base"}
     if isinstance(value, Mapping):

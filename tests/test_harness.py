@@ -19,7 +19,7 @@ import decoding
 from benchmarks import __main__ as command
 from benchmarks.corpora import Corpus, Document, articles, make_prompts
 from benchmarks.generating import Rows
-from benchmarks.measures import METRICS, choose
+from benchmarks.measures import METRICS, Judge, Texts, choose
 from benchmarks.metrics import diversity
 from benchmarks.scoring import Continued
 from benchmarks.task import System, Task, shipped
@@ -197,9 +197,10 @@ def test_killed_in_the_middle_nothing_is_lost_or_twice(folder, whole, tmp_path):
 def test_two_processes_make_the_rows_of_one(folder, whole, tmp_path):
     """Killed in the middle, gone on with, and each with a share."""
     call = [
-        sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", free_port(),
-        "-m", "benchmarks", "run", str(folder / "task.toml"), "--output", str(tmp_path), "--model", str(folder / "model"),
-        "--judge", str(folder / "model"), "--dtype", "float64", "--step", "generate", "--batch-size", "1",
+        sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--nproc-per-node", "2",
+        "--master-port", free_port(), "-m", "benchmarks", "run", str(folder / "task.toml"), "--output", str(tmp_path),
+        "--model", str(folder / "model"), "--judge", str(folder / "model"), "--dtype", "float64", "--step", "generate",
+        "--batch-size", "1",
     ]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     shares = [tmp_path / name for name in ("generations.jsonl", "generations.00001.jsonl")]
@@ -264,7 +265,7 @@ def test_a_line_that_is_no_row_is_refused(run, folder, tmp_path):
 
 REFUSED = [
     ("num_beams = 3", "num_beams = 3, temprature = 2", "decoder 'beam': "),
-    ("top_p = 0.9", "top_p = 9", "decoder 'nucleus': "),
+    ("top_p = 0.9", "top_p = 0.9, temperature = -1.0", "decoder 'nucleus': "),
     ("num_beams = 3", "num_beams = 'x'", "decoder 'beam': "),
     ('name = "beam"', 'name = "greedy"', "a task has decoders by different names"),
     ("k = 4", "q = 4", "decoder 'contrastive': ContrastiveSearch takes no 'q': it takes k, alpha"),
@@ -273,6 +274,7 @@ REFUSED = [
     ('scorer = "Overlap"', 'scorer = "Nothing"', "there is no 'Nothing' in scorers"),
     ("num_beams = 3", "max_new_tokens = 3", "max_new_tokens is not a decoder's option"),
     ("num_beams = 3", "num_beams = 3, do_sample = true", "beams that sample depend on their batch"),
+    ('[corpus]\nfile = "texts.jsonl"', "corpus = []", "a task needs at least one corpus"),
     ("prompts = 7", "prompts = 0", "prompts must be a whole number of at least 1, not 0"),
     ("prompts = 7", "sampels = 7", "there is no 'sampels' in a task"),
     ("seeds = [0, 1]", "seeds = []", "seeds must be whole numbers"),
@@ -331,7 +333,7 @@ def test_shipped_tasks_can_be_read():
     for name in shipped():
         task = Task.read(name)
         assert task.name == name
-        assert any(system.name == "greedy" for system in task.decoders)
+        assert any(system.name == "greedy" for system in task.decoders) or name == "reranking"
 
 
 def test_hash_is_of_what_a_task_says_and_not_of_where_it_lies(folder, tmp_path):
@@ -437,10 +439,10 @@ def test_prompts_are_cut_in_tokens():
     tokenizer = tiny.tokenizer()
     documents = [Document("a", "abcdefgh"), Document("b", "abc"), Document("c", "p", "r"), Document("d", "ABCDEFG")]
     found = make_prompts(documents, tokenizer, 3, 4, None)
-    assert [(p.id, p.prefix, p.reference) for p in found] == [
-        ("a", "abc", "defg"),
-        ("c", "p", "r"),
-        ("d", "ABC", "DEFG"),
+    assert [(p.id, p.prefix, p.reference, p.tokens) for p in found] == [
+        ("a", "abc", "defg", 3),
+        ("c", "p", "r", 1),
+        ("d", "ABC", "DEFG", 3),
     ]
     assert len(make_prompts(documents, tokenizer, 3, 4, 2)) == 2
     twice = [documents[0], Document("e", "abcdefgX"), documents[2], documents[2], documents[3]]
@@ -480,7 +482,16 @@ def test_a_file_is_scored_run_by_run(run, outputs):
         assert found["diversity"]["low"] <= found["diversity"]["value"] <= found["diversity"]["high"]
     assert scores["reference"]["gen_length"]["value"] == 12
     assert scores["signature"]["texts"] == 8
-    assert list(scores["runs"][0]) == ["diversity", "diversity_simctg", "gen_length", "rep_2", "copied"]
+    names = ["diversity", "diversity_simctg", "gen_length", "rep_2", "copied"]
+    assert [list(found) for found in (*scores["runs"], scores["reference"])] == [names] * 3
+    for found in (*scores["runs"], scores["reference"]):
+        assert all(list(entry) == ["value", "low", "high"] for entry in found.values())
+    assert scores["signature"]["runs"][1]["rep_2"] == {"how": "95% percentile bootstrap over 8 prompts", "n": 8}
+    assert scores["signature"]["reference"].keys() == set(names)
+    status, out, _ = run("score", file, "--metrics", ",".join(names))
+    assert [line.split("  ")[0] for line in out.splitlines()[2:5]] == ["human", "run 0", "run 1"]
+    assert out.splitlines()[-1].startswith("signature: versions.decoding-toolkit:")
+    assert scores["signature"]["sha256"] in out
 
 
 @pytest.mark.filterwarnings("ignore:MAUVE of")
@@ -498,6 +509,40 @@ def test_a_file_is_scored_by_a_model(run, outputs, folder):
         assert found["perplexity"]["value"] > 1
     assert {"mauve", "coherence", "perplexity", "isotropy"} <= scores["reference"].keys()
     assert "energy" not in scores["reference"]
+
+
+def test_a_corpus_of_the_hub_and_of_a_folder(run, folder, tmp_path, monkeypatch):
+    """By the package `datasets`, from JSON lines in a folder, so that no network is needed."""
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    datasets.disable_progress_bars()
+    (tmp_path / "mine").mkdir()
+    rows = [json.loads(line) for line in (folder / "texts.jsonl").open()]
+    (tmp_path / "mine" / "test.jsonl").write_text(lines({"body": row["text"]} for row in rows))
+    (tmp_path / "mine" / "train.jsonl").write_text(lines([{"body": "x"}]))
+    corpus = Corpus(hub=str(tmp_path / "mine"), field="body")
+    assert corpus.read() == [Document(str(i), row["text"]) for i, row in enumerate(rows)]
+    assert Corpus(hub=str(tmp_path / "mine"), field="body", split="train").read() == [Document("0", "x")]
+    with pytest.raises(ValueError, match='row 0: needs "text", or "prefix" and "reference"'):
+        Corpus(hub=str(tmp_path / "mine")).read()
+    for more, message in (({"split": "dev"}, "dev"), ({"name": "no such"}, "no such")):
+        with pytest.raises(ValueError, match=message) as error:
+            Corpus(hub=str(tmp_path / "mine"), field="body", **more).read()
+        assert "\n" not in str(error.value)
+    with pytest.raises(ValueError, match="no/such"):
+        Corpus(hub="no/such").read()
+    (tmp_path / "task.toml").write_text(
+        TASK.replace('file = "texts.jsonl"', f'hub = "{tmp_path / "mine"}"\nfield = "body"')
+    )
+    status, _, err = run("run", tmp_path / "task.toml", "--output", tmp_path / "out", "--model", folder / "model",
+                         "--judge", folder / "model", "--step", "generate", "--prompts", 1)  # fmt: skip
+    assert (status, len(rows_of(tmp_path / "out"))) == (0, 7), err
+
+
+def test_without_datasets_the_message_has_the_command(monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(ValueError, match="pip install 'datasets>=3'"):
+        Corpus(hub="some/texts").read()
 
 
 @pytest.mark.parametrize(
@@ -554,7 +599,62 @@ def test_a_folder_is_scored_pooled_compared_and_reported(run, folder, whole, tmp
     assert {"report.html", "report.md", "report.tex"} <= {file.name for file in tmp_path.iterdir()}
     assert "nucleus" in out
     assert "human" in out
-    assert [Path(line).name for line in out.splitlines()[-3:]] == ["report.md", "report.tex", "report.html"]
+    assert [Path(line).name for line in out.splitlines()[-4:]] == [
+        "report.md",
+        "report.tex",
+        "report.svg",
+        "report.html",
+    ]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_isotropy_of_each_language_is_that_of_its_texts_alone(run, folder, tmp_path):
+    rows = [json.loads(line)["text"] for line in (folder / "texts.jsonl").open()]
+    (tmp_path / "en.txt").write_text("\n".join(rows[:6]))
+    (tmp_path / "de.jsonl").write_text(
+        lines([{"text": text[::-1], "language": "de"} for text in rows[6:]] + [{"text": "ab" * 20, "language": "xx"}])
+    )
+    (tmp_path / "task.toml").write_text(
+        'prefix_tokens = 12\nnew_tokens = 10\n[[corpus]]\nfile = "en.txt"\nper = "line"\nlanguage = "en"\n'
+        '[[corpus]]\nfile = "de.jsonl"\n[[decoders]]\nname = "greedy"\noptions = {repetition_penalty = 1.5}\n'
+        '[[decoders]]\nname = "contrastive"\nparts = [{part = "ContrastiveSearch", k = 4}]\n'
+    )
+    assert (
+        generate(run, tmp_path, tmp_path / "out", *("--model", folder / "model", "--judge", folder / "model"))[0] == 0
+    )
+    made = [row for row in rows_of(tmp_path / "out") if row["decoder"] == "greedy"]
+    assert [(row["prompt"], row["language"]) for row in made[:3]] == [("0/en/0", "en"), ("1/0", "de"), ("0/en/1", "en")]
+    names = "isotropy,anisotropy,isoscore,effective_rank"
+    assert run("score", tmp_path / "out", "--model", folder / "model", "--metrics", names)[0] == 0
+    scores = json.loads((tmp_path / "out" / "scores.json").read_text())
+    [system, other] = scores["systems"]
+    assert [*system["isotropy_by_language"]] == ["en", "de"]  # of the third language there is one text
+    model, tokenizer = decoding.load(str(folder / "model"))
+    for language in ("en", "de"):
+        own = [row for row in made if row["language"] == language]
+        texts = Texts(Judge(model, tokenizer), *([row[name] for row in own] for name in
+                      ("prefix", "reference", "continuation", "prompt")))  # fmt: skip
+        assert system["isotropy_by_language"][language] == [
+            [layer.layer, pytest.approx(layer.within.value, abs=1e-6)] for layer in texts.layers
+        ]
+    whole = Texts(Judge(model, tokenizer), *([row[name] for row in made] for name in
+                  ("prefix", "reference", "continuation", "prompt")))  # fmt: skip
+    assert system["isotropy"] == [[layer.layer, pytest.approx(layer.within.value)] for layer in whole.layers]
+    last = whole.layers[-1]
+    for name, expected in (("isotropy", last.within), ("anisotropy", last.across), ("isoscore", last.isoscore),
+                           ("effective_rank", last.effective_rank)):  # fmt: skip
+        assert system["metrics"][name]["value"] == pytest.approx(expected.value)
+        assert scores["reference"][name]["value"] != pytest.approx(expected.value)
+    assert run("report", tmp_path / "out")[0] == 0
+    page = (tmp_path / "out" / "report.md").read_text()
+    cells = [f"{system['isotropy_by_language'][name][-1][1]:.3f}" for name in ("en", "de")]
+    assert f"| greedy | {cells[0]} | {cells[1]} |" in page
+    assert '<select id="isotropy-language"' in (tmp_path / "out" / "report.html").read_text()
+    line = (f"task:task|model:{scores['signature']['model']}|dtype:float64|decoder:ContrastiveSearch(k=4)|seeds:0|n:13|"
+            "prefix_tokens:12|new_tokens:10|batch:13|torch:")  # fmt: skip
+    assert other["signature"].startswith(line)
+    assert line in page
+    assert "|decoder:repetition_penalty=1.5|" in system["signature"]
 
 
 def test_metrics_are_known_by_different_names():
@@ -581,6 +681,7 @@ def test_rows_of_a_process_that_reads_another_ones_file(tmp_path):
 PUBLISHED = {"contrastive": [92.54], "greedy": [5.38], "nucleus": [93.60, 93.53, 93.70]}
 
 
+@pytest.mark.published
 @pytest.mark.parametrize("system", PUBLISHED)
 def test_published_diversity_and_length(run, real_data, system):
     """Su and Collier 2023: what they report for the files that they released, to two decimals."""

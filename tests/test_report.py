@@ -13,6 +13,7 @@ import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given, settings
@@ -20,11 +21,11 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from rich.console import Console
 
+from benchmarks import plots, tables
 from benchmarks import report as page
-from benchmarks import tables
 from benchmarks.report import html, latex, markdown, report, show
 
-from .reports import AWKWARD, EVIL, HUMAN, METRICS, ODD, VALUES, make_generations, make_scores
+from .reports import AWKWARD, EVIL, HUMAN, METRICS, ODD, VALUES, WIDTHS, make_generations, make_scores
 
 ROOT = Path(__file__).parents[1]
 BEST = {  # by hand
@@ -216,7 +217,8 @@ def shown(width, **options):
 
 def test_elsewhere_than_on_a_terminal_there_is_a_plain_line_for_each_system():
     lines = shown(40).splitlines()
-    assert len(lines) == 1 + 1 + 1 + len(VALUES)
+    assert len(lines) == 1 + 1 + 1 + len(VALUES) + 1
+    assert lines.pop() == "signature: model:SmolLM2@aa6012f9d1c4|versions.torch:2.13.0|evil:</script><b>"
     assert "\x1b" not in "".join(lines)
     assert lines[0] == "news <i>& more</i>"
     assert [re.split(r"\s{2,}", line)[0] for line in lines[1:]] == ["system", "human", *VALUES]
@@ -239,16 +241,17 @@ def test_a_terminal_gets_colours_and_tables_no_wider_than_it_is():
 # folders
 
 
-def test_report_writes_three_files_and_leaves_what_was_there(folder, tmp_path):
+def test_report_writes_four_files_and_leaves_what_was_there(folder, tmp_path):
     before = {file: file.read_bytes() for file in folder.iterdir()}
     output = tmp_path / "new" / "deep"
     files = report(folder, output)
-    assert [file.name for file in files] == ["report.md", "report.tex", "report.html"]
+    assert [file.name for file in files] == ["report.md", "report.tex", "report.svg", "report.html"]
     assert sorted(output.iterdir()) == sorted(files)
     scores = page.read_scores(folder)
     assert files[0].read_text() == markdown(scores)
     assert files[1].read_text() == latex(scores)
-    assert files[2].read_text() == html(scores, make_generations())
+    assert ElementTree.parse(files[2]).getroot().tag.endswith("svg")
+    assert files[3].read_text() == html(scores, make_generations())
     assert {file: file.read_bytes() for file in folder.iterdir() if file.is_file()} == before
 
 
@@ -512,7 +515,40 @@ def test_files_of_the_page_are_package_data_and_agree():
         assert b"\r" not in file.read_bytes()  # a browser would read another text than was hashed
 
 
-@pytest.mark.parametrize("name", ["report", "tables"])
+def test_pictures_have_every_number_where_it_belongs():
+    scores = make_scores()
+    panels = plots.paint(scores).axes
+    across = ["diversity (near human)", "seconds (s) (lower)", "exp(-c KL(Q|R))", "layer"]
+    assert [panel.get_xlabel() for panel in panels] == across
+    for panel, x, y in ((panels[0], "diversity", "coherence"), (panels[1], "seconds", "mauve")):
+        points = {one.get_label(): one for one in panel.containers}
+        found = {"human": HUMAN, **VALUES}
+        there = [name for name, values in found.items() if None not in (values.get(x), values.get(y))]
+        assert [*points] == [plots.tame(name) for name in there]
+        for name, (line, _, [across, up]) in zip(there, points.values(), strict=True):
+            assert [*line.get_xydata()[0]] == [found[name][x], found[name][y]]
+            ends = [bars.get_segments()[0][:, axis].tolist() for axis, bars in enumerate((across, up))]
+            assert ends == [pytest.approx([found[name][m] - WIDTHS[m], found[name][m] + WIDTHS[m]]) for m in (x, y)]
+    for panel, name in ((panels[2], "frontier"), (panels[3], "isotropy")):
+        curves = [line.get_xydata().tolist() for line in panel.lines]
+        assert curves == [system[name] for system in scores["systems"] if system[name]]
+
+
+def test_pictures_of_little_and_of_odd_names(tmp_path):
+    for number, name in enumerate(["_x", "$a", "half \ud83d", "עולם", ""]):
+        metrics = {"diversity": {"value": 0.5, "low": 0.6, "high": 0.7}, "coherence": {"value": 1.0}}  # low is not low
+        systems = [{"decoder": name, "metrics": metrics, "isotropy": [[0, 0.1]]}]
+        scores = {"task": "t", "metrics": {"diversity": {}, "coherence": {}}, "systems": systems}
+        plots.draw(scores, tmp_path / f"{number}.svg")
+        plots.draw(scores, tmp_path / "again.svg")
+        text = (tmp_path / f"{number}.svg").read_text()
+        assert text == (tmp_path / "again.svg").read_text()
+        assert plots.tame(name).replace("\\$", "$") in "".join(ElementTree.fromstring(text).itertext())
+    plots.draw({"task": "t", "metrics": {}, "systems": []}, tmp_path / "none.png")
+    assert (tmp_path / "none.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", ["report", "tables", "plots"])
 def test_docstring_examples_run(name):
     result = doctest.testmod(importlib.import_module(f"benchmarks.{name}"))
     assert result.failed == 0

@@ -283,15 +283,19 @@ function setUpCurves() {
     });
   }
   if (find("plot-isotropy")) {
+    const select = find("isotropy-language");
+    const language = () => select?.value ?? "";
+    const curves = () => (language() ? data.languages.map((own) => own[language()] ?? null) : data.isotropy);
     const tell = (i) => {
-      const curve = data.isotropy[i];
+      const curve = curves()[i];
       return [`first: ${curve[0][1].toFixed(3)}, last: ${curve[curve.length - 1][1].toFixed(3)}`];
     };
     addPlot("plot-isotropy", (place) => {
       const layers = data.isotropy.flatMap((curve) => (curve ?? []).map((point) => point[0]));
-      drawCurves(place, data.isotropy, ["layer", "isotropy"], tell, { x: [Math.min(...layers), Math.max(...layers)] }, 400);
-      drawLegend("isotropy", data.isotropy);
+      drawCurves(place, curves(), ["layer", "isotropy"], tell, { x: [Math.min(...layers), Math.max(...layers)] }, 400);
+      drawLegend("isotropy", curves());
     });
+    select?.addEventListener("change", () => redraw("plot-isotropy"));
   }
 }
 

@@ -1,0 +1,125 @@
+"""The plots of a report as one picture, report.svg, for places that show no page: READMEs, papers, slides."""
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from . import tables
+
+# across and up; the first that both have is drawn
+TRADE_OFFS = [("diversity", "coherence"), ("seconds", "mauve"), ("rep_4", "perplexity"), ("gen_length", "self_bleu")]
+MARKERS = "osD^vPX"
+
+
+def draw(scores: Mapping[str, Any], file: Path) -> None:
+    """Trade-offs of two metrics each, MAUVE's frontier, and isotropy by layer, those of them that the scores have.
+
+    Args:
+        scores: what scores.json holds.
+        file: to write, .svg, .pdf or .png.
+
+    Raises:
+        ValueError: these are no scores.
+
+    Example:
+        >>> import tempfile
+        >>> how = {"title": "x"}
+        >>> values = {"diversity": {"value": 0.9}, "coherence": {"value": -2.0}}
+        >>> systems = [{"decoder": "greedy", "metrics": values}]
+        >>> scores = {"task": "news", "metrics": {"diversity": how, "coherence": how}, "systems": systems}
+        >>> file = Path(tempfile.mkdtemp()) / "report.svg"
+        >>> draw(scores, file)
+        >>> "greedy" in file.read_text()
+        True
+    """
+    import matplotlib
+
+    style = {"svg.fonttype": "none", "svg.hashsalt": "report", "font.size": 9}
+    with matplotlib.rc_context(style), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # the letters are the reader's
+        paint(scores).savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
+
+
+def paint(scores: Mapping[str, Any]) -> Any:
+    """The figure of `draw`: two panels in a row, and one legend for all of them."""
+    from matplotlib.figure import Figure
+
+    columns = {column.name: column for column in tables.make_columns(scores)}
+    pairs = [pair for pair in TRADE_OFFS if set(pair) <= columns.keys()][:2]
+    curves = [
+        (name, axes) for name, axes in (("frontier", ("exp(-c KL(Q|R))", "exp(-c KL(P|R))")),
+                                        ("isotropy", ("layer", "isotropy")))
+        if any(system.get(name) for system in scores["systems"])
+    ]  # fmt: skip
+    number = max(1, len(pairs) + len(curves))
+    figure = Figure(figsize=(4.6 * min(number, 2), 3.6 * -(-number // 2) + 0.5), layout="constrained")
+    panels = figure.subplots(-(-number // 2), min(number, 2), squeeze=False).ravel()
+    for panel, pair in zip(panels, pairs, strict=False):
+        draw_trade_off(panel, scores, [columns[name] for name in pair])
+    for panel, (name, axes) in zip(panels[len(pairs) :], curves, strict=False):
+        draw_curves(panel, scores, name, axes)
+    for panel in panels[len(pairs) + len(curves) :]:
+        panel.set_axis_off()
+    handles: dict[str, Any] = {}
+    for panel in panels:
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    if handles:
+        figure.legend(handles.values(), handles, loc="outside lower center", ncols=4, frameon=False)
+    return figure
+
+
+def draw_trade_off(panel: Any, scores: Mapping[str, Any], columns: list[tables.Column]) -> None:
+    """One metric against another, with intervals; lines and a star where the humans are."""
+    x, y = (column.name for column in columns)
+    for number, (name, metrics) in enumerate(rows(scores)):
+        found = [tables.entry(metrics, metric) for metric in (x, y)]
+        if number == 0:
+            for one, line in zip(found, (panel.axvline, panel.axhline), strict=True):
+                if one:
+                    line(one["value"], color="0.6", linestyle=":", linewidth=1)
+        if not all(found):
+            continue
+        errors = [
+            [[max(0.0, one["value"] - one["low"])], [max(0.0, one["high"] - one["value"])]] if "low" in one else None
+            for one in found
+        ]
+        style = {"color": "black", "marker": "*", "markersize": 9} if number == 0 else look(number - 1)
+        panel.errorbar(
+            found[0]["value"], found[1]["value"], xerr=errors[0], yerr=errors[1], label=tame(name), linestyle="none",
+            elinewidth=0.8, **style,
+        )  # fmt: skip
+    for column, name in zip(columns, (panel.set_xlabel, panel.set_ylabel), strict=True):
+        name(tame(" ".join(filter(None, [column.heading, f"({better})" if (better := word(column)) else ""]))))
+
+
+def draw_curves(panel: Any, scores: Mapping[str, Any], name: str, axes: tuple[str, str]) -> None:
+    """A curve of each system that has one."""
+    for number, system in enumerate(scores["systems"]):
+        if curve := system.get(name):
+            style = {**look(number), "marker": "none"}
+            panel.plot(*zip(*curve, strict=True), label=tame(system["decoder"]), linewidth=1.2, **style)
+    panel.set_xlabel(axes[0])
+    panel.set_ylabel(axes[1])
+
+
+def rows(scores: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Name and metrics of the humans, and of each system."""
+    systems = [(str(system["decoder"]), system["metrics"]) for system in scores["systems"]]
+    return [(tables.HUMAN, scores.get("reference") or {}), *systems]
+
+
+def look(number: int) -> dict[str, Any]:
+    """Colour and marker of a system, other ones for each of the first seventy."""
+    return {"color": f"C{number % 10}", "marker": MARKERS[(number + number // 10) % len(MARKERS)], "markersize": 5}
+
+
+def word(column: tables.Column) -> str:
+    """Which way is better, in a word."""
+    return {"reference": "near human"}.get(column.better or "", column.better or "")
+
+
+def tame(text: Any) -> str:
+    """Text in which matplotlib finds no mathematics, and no label to leave out."""
+    return " ".join(str(text).encode("utf-8", "replace").decode().replace("$", r"\$").split()).lstrip("_") or "?"
