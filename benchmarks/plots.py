@@ -35,7 +35,7 @@ def draw(scores: Mapping[str, Any], file: Path) -> None:
     """
     import matplotlib
 
-    style = {"svg.fonttype": "none", "svg.hashsalt": "report", "font.size": 9}
+    style: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "report", "font.size": 9}
     with matplotlib.rc_context(style), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # the letters are the reader's
         paint(scores).savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
