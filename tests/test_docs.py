@@ -84,7 +84,8 @@ COMMANDS = sorted(
 def test_commands_that_pages_show_are_taken(line):
     """By the parser of the command, so its options exist; nothing is run."""
     for part in re.split(r" [|<>] | && ", line):
-        if not (found := re.match(r"(?:\S*python|(?:accelerate launch|torchrun)(?: --\S+(?: \d+)?)*) -m (\S+)(.*)", part)):
+        started = r"(?:\S*python|(?:accelerate launch|torchrun)(?: --\S+(?: \d+)?)*)"
+        if not (found := re.match(rf"{started} -m (\S+)(.*)", part)):
             assert re.match(r"make |pip |cat |cd |jupyter |git |[\w.]+$", part), part
             continue
         name, rest = found.groups()
