@@ -84,11 +84,11 @@ def score_file(file: Path, metrics: Sequence[Metric], judge: Judge | None) -> di
     runs = [Texts(judge, found.prefixes, found.references, run, prompts) for run in found.runs]
     scored = [measure(metrics, texts) for texts in runs]
     human = measure([metric for metric in metrics if metric.human], human_texts(runs[0]))
-    runs, reference = [as_json(one) for one in scored], as_json(human) | ceiling(scored)
+    found_runs, reference = [as_json(one) for one in scored], as_json(human) | ceiling(scored)
     about = {"file": file.name, "texts": len(prompts), "sha256": hash_of(file)}
-    about |= {"runs": [more_of(one) for one in runs], "reference": more_of(reference)}
+    about |= {"runs": [more_of(one) for one in found_runs], "reference": more_of(reference)}
     return {
-        "runs": [numbers_of(one) for one in runs],
+        "runs": [numbers_of(one) for one in found_runs],
         "reference": numbers_of(reference),
         "signature": sign(judge, scored) | about,
     }
@@ -167,11 +167,11 @@ def by_layer(layers: Sequence[Any]) -> list[list[float]]:
 
 def line_of(settings: dict[str, Any], decoder: str, seeds: Sequence[int], rows: Sequence[dict[str, Any]]) -> str:
     """What a system's numbers depend on, in one line, as sacreBLEU has it."""
-    plan = next((plan for plan in settings["decoders"] if plan["name"] == decoder), {})
+    plan: dict[str, Any] = next((plan for plan in settings["decoders"] if plan["name"] == decoder), {})
     made = [f"{part.get('part')}({arguments_of(part)})" for part in plan.get("parts", [])]
     options = ",".join(f"{name}={value}" for name, value in plan.get("options", {}).items())
     lengths = {name: settings["of"].get(name) for name in ("prefix_tokens", "new_tokens")}
-    batches = sorted({row.get("batch") for row in rows} - {None}, key=int)
+    batches = sorted({row["batch"] for row in rows if row.get("batch")})
     found = {
         "task": settings["task"], "model": settings["model"], "dtype": settings["dtype"],
         "decoder": "+".join(filter(None, [*made, options])) or "greedy", "seeds": ",".join(map(str, seeds)),

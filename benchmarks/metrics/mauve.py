@@ -180,11 +180,11 @@ def few_points_are_meant() -> Iterator[None]:
         made(self, *arguments)
         self.min_points_per_centroid = 1
 
-    ClusteringParameters.__init__ = quiet
+    setattr(ClusteringParameters, "__init__", quiet)  # noqa: B010
     try:
         yield
     finally:
-        ClusteringParameters.__init__ = made
+        setattr(ClusteringParameters, "__init__", made)  # noqa: B010
 
 
 def over_seeds(values: ArrayLike, n: int) -> Estimate:
