@@ -79,8 +79,8 @@ def unpack(model: AnyModel) -> AnyModel:
 
     Example:
         >>> import decoding
-        >>> model, _ = decoding.load(pack=True)
-        >>> decoding.unpack(model).lm_head
+        >>> model, _ = decoding.load()
+        >>> decoding.unpack(decoding.pack(model)).lm_head
         Linear(in_features=576, out_features=49152, bias=False)
     """
     for name in [name for name, layer in model.named_modules() if isinstance(layer, PackedLinear)]:

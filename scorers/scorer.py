@@ -92,15 +92,29 @@ class Function(Scorer):
 
 
 def refuse_no_texts(name: str, texts: Sequence[Any]) -> None:
-    """Raise for what no tokenizer reads: TypeError for no text (or tuple of texts), ValueError for half a character."""
+    """Raise for what no tokenizer reads: TypeError for no text (or tuple of texts), ValueError for half a character.
+
+    What a tuple holds beside texts, such as the weights of `Evidence`, is its scorer's own business.
+    """
     for i, text in enumerate(texts):
-        for part in text if isinstance(text, tuple) else (text,):
+        for part in flat(text) if isinstance(text, tuple) else (text,):
             if not isinstance(part, str):
                 raise TypeError(f"{name} {i} is a {type(part).__name__}, and a scorer reads texts")
             try:
                 part.encode()
             except UnicodeEncodeError as error:
                 raise ValueError(f"{name} {i} is no Unicode: half a character at place {error.start}") from error
+
+
+def flat(parts: tuple[Any, ...]) -> list[Any]:
+    """What a tuple holds, tuples in it opened, numbers and None left out."""
+    found: list[Any] = []
+    for part in parts:
+        if isinstance(part, tuple):
+            found += flat(part)
+        elif part is not None and not isinstance(part, (int, float)):
+            found.append(part)
+    return found
 
 
 def as_scorer(scorer: Any) -> Scorer:
