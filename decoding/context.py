@@ -8,24 +8,22 @@ Rows that share a past take a faster path where the model allows it: see `Forest
 """
 
 import copy
-import inspect
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 from transformers import Cache, DynamicCache, GenerationConfig, PreTrainedModel, StaticCache
-from transformers.cache_utils import BaseQuantizedLayer
 from transformers.generation.utils import ALL_CACHE_NAMES, MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL
 from transformers.utils import ModelOutput
 
 from .attention import grouped
+from .caches import can_be_copied, can_be_cropped, distinct, gather, holds_tokens, last_states, shown_outputs, twin
 from .forest import Forest, can_grow
 from .head import no_logits, overhear, project
 from .states import States, is_identity, unit
+from .verdict import VERDICTS, Verdict, is_headless, is_known_headless, is_same
 
 # what transformers prepares for every call; anything else in a call's inputs is content, such as an image
 BOOKKEEPING = {
@@ -37,18 +35,6 @@ TEXT = BOOKKEEPING | {"input_ids", "inputs_embeds", "decoder_input_ids"}  # what
 REACHES = ("window_size", "attention_window", "attention_window_size", "sliding_window", "attention_chunk_size")
 LOOKAHEAD = 16  # slots beyond the longest text: room for the candidates after its last token
 ATTENTION = {"full_attention", "sliding_attention"}  # the kinds of layers whose masks a forest knows how to make
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What a model was seen to do. shares: siblings in one forward are right. headless: so is its head, run apart."""
-
-    shares: bool
-    headless: bool = False
-
-
-# By model, then by what the answer may depend on. A model is asked once, by `Context._prove`.
-VERDICTS: WeakKeyDictionary[Any, dict[tuple, Verdict]] = WeakKeyDictionary()
 
 
 class Context:
@@ -100,6 +86,7 @@ class Context:
         self._verdict: Verdict | None = None  # by which it was planted
         self.share: bool | None = None  # a forest: None, where it is proven and pays; True, unproven; False, never
         self.borrowed = any(getattr(model_kwargs.get(name), "_is_user_defined", False) for name in ALL_CACHE_NAMES)
+        self._lent: DynamicCache | None = None  # the caller's cache, as it was: it is brought up to date by `close`
         if keep_states:
             self._refuse_lost_states()
             self._inputs["output_hidden_states"] = True
@@ -238,17 +225,21 @@ class Context:
         self._gather()
         if self._forest is not None:
             self._forest.harvest()
-        cache = next((self._carry[name] for name in ALL_CACHE_NAMES if name in self._carry), None)
-        if self.fed < tokens or cache is None:
-            return cache
-        if not can_be_cropped(cache):
-            return None
-        cache.crop(-1)
+        cache: Any = next((self._carry[name] for name in ALL_CACHE_NAMES if name in self._carry), None)
+        if cache is not None and self.fed >= tokens:
+            if not can_be_cropped(cache):
+                return None
+            cache.crop(-1)
+        if self._lent is not None:
+            self._lent.__dict__.update(cache.__dict__)
+            return self._lent
         return cache
 
     def _read_prompt(self) -> None:
         """Each different prompt once, with one forward for all."""
         same = None
+        if self.borrowed:
+            self._borrow()
         if not (self.borrowed or self._shown or self.content or self.model.config.is_encoder_decoder):
             same = distinct(torch.cat([self.prompt, self.mask.to(self.prompt)], dim=1))
         prompt = self.prompt
@@ -267,6 +258,12 @@ class Context:
             self._choose(same[1])
         self._inputs.pop("inputs_embeds", None)  # they were the prompt, and it is read
         self.fed = 0
+
+    def _borrow(self) -> None:
+        """Go on with a twin of a caller's cache, so that whatever interrupts us, theirs holds what it held."""
+        cache: Any = self._inputs.get("past_key_values")
+        if can_be_copied(cache):
+            self._lent, self._inputs["past_key_values"] = cache, twin(cache)
 
     def _feed(self, continuation: Tensor, new: int) -> None:
         """Feed the last `new` tokens of every row; rows that are the same, past and tokens, once."""
@@ -365,7 +362,8 @@ class Context:
     def _may_share(self) -> bool:
         """Whether there is nothing but text, in a cache of keys and values of our own, that takes a mask."""
         positions, mask = self._inputs.get("position_ids"), self._inputs.get("attention_mask")
-        if self.borrowed or self._shown or self.model.config.is_encoder_decoder or not self._inputs["use_cache"]:
+        lost = self.borrowed and self._lent is None  # a cache that cannot be given back in its own layers
+        if lost or self._shown or self.model.config.is_encoder_decoder or not self._inputs["use_cache"]:
             return False
         if any(value is not None and value.dim() != 2 for value in (positions, mask)):
             return False
@@ -393,7 +391,8 @@ class Context:
         """
         circumstances, verdict = self._circumstances(), Verdict(shares=False)
         general = copy.copy(self)
-        general._inputs, general._carry = dict(self._inputs), twin(self._carry)
+        general._inputs = dict(self._inputs)
+        general._carry = type(self._carry)(past_key_values=twin(self._carry["past_key_values"]))
         out = general._forward(tokens, new, output_hidden_states=True)
         general._take(out, states=False)
         hidden = last_states(out)
@@ -478,91 +477,3 @@ class Context:
                 f"{type(self.model).__name__} keeps its state where rows cannot be forked or reordered: "
                 "use Greedy or Sample without a reranker, or pass use_cache=False (slow)"
             )
-
-
-def gather(value: Any, rows: Tensor, batch: int) -> Any:
-    """`value` at `rows`, where it is row-shaped (its first dimension is `batch`) or holds such things.
-
-    A cache is changed in place, everything else is copied.
-    """
-    if isinstance(value, Cache):
-        value.reorder_cache(rows)  # type: ignore[arg-type]
-        return value
-    if isinstance(value, Tensor):
-        return value[rows.to(value.device)] if value.shape[:1] == (batch,) else value
-    if isinstance(value, ModelOutput):
-        return type(value)(**{name: gather(entry, rows, batch) for name, entry in value.items()})
-    if isinstance(value, dict):
-        return {name: gather(entry, rows, batch) for name, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(gather(entry, rows, batch) for entry in value)
-    return value
-
-
-def shown_outputs(flags: dict[str, Any], is_encoder_decoder: bool) -> set[str]:
-    """The names that a forward's outputs have for what `output_attentions` and `output_hidden_states` ask for."""
-    names = {name for name in ("attentions", "hidden_states") if flags.get(f"output_{name}")}
-    if not is_encoder_decoder:
-        return names
-    return {f"decoder_{name}" for name in names} | ({"cross_attentions"} if "attentions" in names else set())
-
-
-def holds_tokens(cache: Cache) -> bool:
-    """Whether something was read into a cache."""
-    if all(cache.is_linear) and cache.layers:
-        return cache.has_previous_state()
-    return int(cache.get_seq_length()) > 0
-
-
-def can_be_cropped(cache: Any) -> bool:
-    """Whether the last token can be taken out of a cache again."""
-    if not isinstance(cache, Cache) or not cache.is_croppable or any(cache.is_sliding):
-        return False
-    layers = getattr(cache, "self_attention_cache", cache).layers
-    return not any(isinstance(layer, BaseQuantizedLayer) for layer in layers)  # they say they can, and cannot
-
-
-def distinct(rows: Tensor) -> tuple[Tensor, Tensor] | None:
-    """(R, c) -> the first of each run of equal rows (U,), and the run of each row (R,); None where no two are equal."""
-    if len(rows) < 2:
-        return None
-    _, own, counts = torch.unique_consecutive(rows, return_inverse=True, return_counts=True, dim=0)
-    return (counts.cumsum(0) - counts, own) if len(counts) < len(rows) else None
-
-
-def twin(carry: ModelOutput) -> ModelOutput:
-    """The same cache again, to be read on in another way: no tensor of it is written into, so all are shared."""
-    cache = copy.copy(carry["past_key_values"])
-    cache.layers = [copy.copy(layer) for layer in cache.layers]
-    return type(carry)(past_key_values=cache)
-
-
-def last_states(out: Any) -> Tensor:
-    """The last layer's hidden states in a forward's outputs."""
-    return out["decoder_hidden_states" if "decoder_hidden_states" in out else "hidden_states"][-1]
-
-
-def is_same(one: Tensor, other: Tensor, dtype: torch.dtype) -> bool:
-    """Whether rows are equal but for rounding in `dtype`, or in float32, which some models use within float64.
-
-    The length of their difference is at most the root of the precision: to see a wrong token makes far more.
-    """
-    distance = (one - other).norm(dim=-1) / other.norm(dim=-1)
-    precision = max(torch.finfo(dtype).eps, torch.finfo(torch.float32).eps)
-    return bool((distance <= precision**0.5).all())
-
-
-def is_known_headless(model: Any) -> bool:
-    """Whether a model's last states were seen to be what its body hands to its head."""
-    return any(verdict.headless for verdict in VERDICTS.get(model, {}).values())
-
-
-def is_headless(model: Any, hidden: Tensor, logits: Tensor) -> bool:
-    """Whether a model's head makes the (R, V) `logits` of (R, D) `hidden` states, run apart from its body."""
-    if "logits_to_keep" not in inspect.signature(model.forward).parameters:
-        return False
-    try:
-        return is_same(project(model, hidden).float(), logits, model.dtype)
-    except Exception as error:
-        logging.getLogger(__name__).debug("%s: its head alone: %r", type(model).__name__, error)
-        return False

@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import GenerationConfig
 from transformers.generation import GenerateDecoderOnlyOutput, GenerateEncoderDecoderOutput
 
-from .context import gather
+from .caches import gather
 from .hypotheses import Hypotheses, Step
 from .parts import Reranker
 

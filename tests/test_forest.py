@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from transformers import QuantizedCache
 
 import decoding
-from decoding import Context, ContrastiveSearch, Rerank, context, forest, slots
-from decoding.context import Verdict
+from decoding import Context, ContrastiveSearch, Rerank, forest, slots, verdict
+from decoding.verdict import Verdict
 
 from . import oracles, tiny
 from .families import FAMILIES
@@ -152,7 +152,7 @@ def test_which_families_share(family):
     model = family.model()
     inputs = {"input_ids": torch.tensor([[5, 9, 11, 30, 7, 21, 13, 44, 52, 3]])}
     decoding.generate(model, **inputs, processors=[ContrastiveSearch(k=4)], max_new_tokens=2, pad_token_id=0)
-    verdicts = list(context.VERDICTS.get(model, {}).values())
+    verdicts = list(verdict.VERDICTS.get(model, {}).values())
     assert [verdict.shares for verdict in verdicts] in ([True], [False], [])
     assert (verdicts == [Verdict(True, True)]) == (str(family) in SHARES)
 
@@ -163,7 +163,7 @@ def test_a_model_that_is_wrong_without_an_error_is_found_out(monkeypatch):
     whole = forest.Forest._masks
     monkeypatch.setattr(forest.Forest, "_masks", lambda self, seen, *rest: whole(self, seen | True, *rest))
     found = decoding.generate(model, torch.tensor([PROMPTS[0]]), processors=[ContrastiveSearch(k=4)], max_new_tokens=8)
-    assert [verdict.shares for verdict in context.VERDICTS[model].values()] == [False]
+    assert [seen.shares for seen in verdict.VERDICTS[model].values()] == [False]
     assert found[0, 11:].tolist() == oracles.contrastive_search(tiny.llama(), PROMPTS[0], 8, 4, 0.6)
 
 
@@ -180,7 +180,7 @@ def test_a_model_whose_head_cannot_run_alone_keeps_its_logits(monkeypatch):
 
     monkeypatch.setattr(type(model), "forward", late)
     found = decoding.generate(model, torch.tensor([PROMPTS[0]]), processors=[ContrastiveSearch(k=4)], max_new_tokens=8)
-    assert list(context.VERDICTS[model].values()) == [Verdict(shares=True, headless=False)]
+    assert list(verdict.VERDICTS[model].values()) == [Verdict(shares=True, headless=False)]
     monkeypatch.undo()
     assert found[0, 11:].tolist() == oracles.contrastive_search(tiny.llama(), PROMPTS[0], 8, 4, 0.6)
 
@@ -193,7 +193,7 @@ def test_half_precision_shares_too(attention, dtype):
     inputs = tiny.batch([PROMPTS[0], PROMPTS[1]])
     out = decoding.generate(model, **inputs, processors=[ContrastiveSearch(k=3)], max_new_tokens=6)
     assert out.shape[1] <= 17
-    assert [verdict.shares for verdict in context.VERDICTS[model].values()] == [True]
+    assert [seen.shares for seen in verdict.VERDICTS[model].values()] == [True]
 
 
 def test_the_switch_forces_either_path():
@@ -203,7 +203,7 @@ def test_the_switch_forces_either_path():
     outs = [decoding.generate(model, **call, share=share) for share in (False, True)]
     assert shapes == [(1, 11), (4, 1), (4, 1), (1, 11), (1, 4), (1, 4)]
     assert torch.equal(*outs)
-    assert context.VERDICTS.get(model) is None
+    assert verdict.VERDICTS.get(model) is None
 
 
 def test_reranking_gives_the_same_on_both_paths():

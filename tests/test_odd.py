@@ -226,6 +226,33 @@ def test_an_interrupt_leaves_nothing_behind(parts, forward):
     assert torch.equal(generate(model, PARTS[parts](), {**odd.PLAIN, "past_key_values": cache}), expected)
 
 
+@pytest.mark.parametrize("parts", PARTS)
+@pytest.mark.parametrize("forward", [0, 1])
+def test_an_interrupt_leaves_a_callers_cache_as_it_was(parts, forward):
+    """Rows forked, candidates fed: none of it is in the cache, and the call can be made again over it."""
+    model, asked, call = odd.small(), PARTS[parts], batch([5, 6, 7])
+    cache, read = DynamicCache(config=model.config), 0
+    if not any(getattr(part, "keep_states", False) for part in asked()):  # a look-ahead must see the whole prompt
+        model(call["input_ids"][:, :2], past_key_values=cache)
+        read = 2
+    expected = generate(model, asked(), call)
+    before, seen = [layer.keys.clone() for layer in cache.layers if read], []
+
+    def interrupt(*_):
+        seen.append(1)
+        if len(seen) > forward:
+            raise KeyboardInterrupt
+
+    hook = model.transformer.h[0].mlp.register_forward_pre_hook(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        generate(model, asked(), {**call, "past_key_values": cache})
+    hook.remove()
+    assert cache.get_seq_length() == read
+    assert all(torch.equal(layer.keys, keys) for layer, keys in zip(cache.layers, before, strict=False))
+    assert torch.equal(generate(model, asked(), {**call, "past_key_values": cache}), expected)
+    assert cache.get_seq_length() == expected.shape[1] - 1
+
+
 def test_a_second_prompt_at_the_limit():
     """Not the main prompt alone must have room for what is generated."""
     with pytest.raises(ValueError, match="has 16 positions, and prompt and new tokens take 17"):
