@@ -95,7 +95,9 @@ def draw_trade_off(panel: Any, scores: Mapping[str, Any], columns: list[tables.C
 
 
 def draw_curves(panel: Any, scores: Mapping[str, Any], name: str, axes: tuple[str, str]) -> None:
-    """A curve of each system that has one."""
+    """A curve of each system that has one, and of the human texts."""
+    if curve := (scores.get("human") or {}).get(name):
+        panel.plot(*zip(*curve, strict=True), label=tables.HUMAN, linewidth=1.2, color="black", linestyle="--")
     for number, system in enumerate(scores["systems"]):
         if curve := system.get(name):
             style = {**look(number), "marker": "none"}

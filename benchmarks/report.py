@@ -5,26 +5,22 @@ data that the page carries. No text of a model is ever read as markup: jinja2 es
 without `<`, and the page's policy runs no script but its own, known by its hash.
 """
 
-import base64
-import hashlib
 import json
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
+
+from decoding.display import policy, source, template, to_json
 
 from . import plots, tables
 from .tables import HUMAN, WORDS, Column, latex, markdown, show
 
 __all__ = ["html", "latex", "markdown", "report", "show"]
 
-SCRIPTS = ("base.js", "table.js", "plots.js", "samples.js")
+SCRIPTS = ("base.js", "table.js", "plots.js", "samples.js")  # behind the elements that traces are made of too
 COLOURS = 12  # that page.css has
 
 
@@ -128,9 +124,10 @@ def html(scores: Mapping[str, Any], generations: Iterable[Mapping[str, Any]]) ->
     columns = tables.make_columns(scores)
     systems = [str(system["decoder"]) for system in scores["systems"]]
     samples = gather(rows, systems)
-    script = "\n".join(source(name) for name in SCRIPTS)
-    style = source("page.css")
-    return template().render(
+    elements = source("decoding", "elements.js")
+    script = "\n".join([elements, *(source("benchmarks", name) for name in SCRIPTS)])
+    style = source("benchmarks", "page.css")
+    return template("benchmarks", "page.html").render(
         task=scores["task"],
         columns=columns,
         ranges=[ranges(scores, column) for column in columns],
@@ -147,44 +144,14 @@ def html(scores: Mapping[str, Any], generations: Iterable[Mapping[str, Any]]) ->
         unscored=sorted({str(row["decoder"]) for row in rows} - set(systems)),
         frontier=any(system.get("frontier") for system in scores["systems"]),
         isotropy=any(system.get("isotropy") for system in scores["systems"]),
+        human_isotropy=bool((scores.get("human") or {}).get("isotropy")),
         languages=tables.languages(scores),
         paired=bool(scores.get("paired")),
-        data=to_json(describe(scores, columns, rows) | samples),
+        data=to_json(finite(describe(scores, columns, rows) | samples)),
         style=Markup(style),
         script=Markup(script),
         policy=policy(style, script),
     )
-
-
-@cache
-def template() -> Template:
-    """Of the page."""
-    environment = Environment(
-        loader=PackageLoader("benchmarks", "page"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    return environment.get_template("page.html")
-
-
-@cache
-def source(name: str) -> str:
-    """A file of the page."""
-    return (files("benchmarks") / "page" / name).read_text(encoding="utf-8")
-
-
-def policy(style: str, script: str) -> str:
-    """A content security policy: nothing is fetched or sent, and nothing runs but these two."""
-    hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)]
-    return (
-        f"default-src 'none'; style-src 'sha256-{hashes[0]}'; script-src 'sha256-{hashes[1]}'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
-
-
-def to_json(value: Any) -> Markup:
-    """JSON for a script element: nothing in it ends the element, and halves of surrogate pairs are written out."""
-    text = json.dumps(finite(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return Markup(re.sub("[<>&\u2028\u2029\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def finite(value: Any) -> Any:
@@ -212,6 +179,7 @@ def describe(scores: Mapping[str, Any], columns: Sequence[Column], rows: Sequenc
         ]
         for name in metrics
     }
+    human = scores.get("human") or {}
     if "seconds" not in metrics and (speeds := tokens_a_second(scores, rows)):
         metrics["speed"] = {"title": "tokens a second", "unit": "", "better": "higher", "cells": None}
         entries["speed"] = [{}, *speeds]
@@ -222,6 +190,7 @@ def describe(scores: Mapping[str, Any], columns: Sequence[Column], rows: Sequenc
         "frontier": [system.get("frontier") for system in scores["systems"]],
         "isotropy": [system.get("isotropy") for system in scores["systems"]],
         "languages": [system.get("isotropy_by_language") or {} for system in scores["systems"]],
+        "human": {"isotropy": human.get("isotropy"), "languages": human.get("isotropy_by_language") or {}},
         "paired": scores.get("paired") or [],
     }
 

@@ -122,25 +122,25 @@ def score_folder(folder: Path, metrics: Sequence[Metric], judge: Judge | None) -
         together = measure_pooled(metrics, runs, scored, texts_of(own, judge))
         pooled[decoder] = together
         mauves = [found for run in runs if isinstance(found := run.known.get("mauve"), Mauve)]
-        layers = runs[0].layers_by_language if any(metric.name == "isotropy" for metric in metrics) else {}
         systems.append({
             "decoder": decoder, "seeds": seeds, "texts": len(own), "metrics": as_json(together),
             "parameters": next((plan for plan in settings["decoders"] if plan["name"] == decoder), None),
             "frontier": mauves[0].curves.mean(0).tolist() if mauves else None,
-            "isotropy": by_layer(layers.get(None, [])) or None,
-            "isotropy_by_language": {str(name): by_layer(found) for name, found in layers.items() if name} or None,
+            **curves_of(metrics, runs[0]),
             "signature": line_of(settings, decoder, seeds, own),
         })  # fmt: skip
     first = texts_of(
         [row for row in rows if (row["decoder"], row["seed"]) == (rows[0]["decoder"], rows[0]["seed"])], judge
     )
-    human = measure([metric for metric in metrics if metric.human], human_texts(first))
+    theirs = human_texts(first)
+    human = measure([metric for metric in metrics if metric.human], theirs)
     return {
         "task": settings["task"],
         "signature": {name: settings[name] for name in ("model", "dtype", "versions", "commit", "config")}
         | {"judge": sign(judge, list(pooled.values())), "prompts": len(first.prompts)},
         "metrics": {m.name: {"title": m.title, "unit": m.unit, "better": m.better, "about": m.about} for m in metrics},
         "reference": as_json(human) | ceiling(list(pooled.values())),
+        "human": curves_of(metrics, theirs),
         "systems": systems,
         "paired": compare_all(pooled),
     }  # fmt: skip
@@ -158,6 +158,15 @@ def keep_shared(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
 def name_of(row: dict[str, Any]) -> str:
     """Of a row's prompt."""
     return hashlib.sha256(json.dumps([row["prompt"], row["prefix"]]).encode()).hexdigest()
+
+
+def curves_of(metrics: Sequence[Metric], texts: Texts) -> dict[str, Any]:
+    """The isotropy of every layer, if it is asked for: of all texts, and language by language where they say theirs."""
+    layers = texts.layers_by_language if any(metric.name == "isotropy" for metric in metrics) else {}
+    return {
+        "isotropy": by_layer(layers.get(None, [])) or None,
+        "isotropy_by_language": {str(name): by_layer(found) for name, found in layers.items() if name} or None,
+    }
 
 
 def by_layer(layers: Sequence[Any]) -> list[list[float]]:

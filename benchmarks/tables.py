@@ -334,7 +334,8 @@ def by_language(scores: Mapping[str, Any]) -> Iterator[list[str]]:
         return
     lines = ["Isotropy of the last layer, by language:", ""]
     lines += [row(["system", *map(plain, found)]), row(["---", *["---:"] * len(found)])]
-    for system in scores["systems"]:
+    humans = [{"decoder": HUMAN, **scores["human"]}] if scores.get("human") else []
+    for system in [*humans, *scores["systems"]]:
         curves = [(system.get("isotropy_by_language") or {}).get(name) for name in found]
         cells = [f"{curve[-1][1]:.3f}" if curve else MISSING for curve in curves]
         lines.append(row([plain(system["decoder"]), *cells]))

@@ -14,10 +14,10 @@ from importlib.resources import files
 from typing import Any
 from uuid import uuid4
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-SCRIPTS = ("base.js", "text.js", "why.js", "tree.js", "start.js")
+SCRIPTS = ("elements.js", "base.js", "text.js", "why.js", "tree.js", "start.js")
 
 
 def page(trace: Mapping[str, Any], title: str) -> str:
@@ -28,8 +28,8 @@ def page(trace: Mapping[str, Any], title: str) -> str:
         >>> "&lt;b&gt;" in shown, "<b>" in shown
         (True, False)
     """
-    style, script = source("page.css"), "\n".join(map(source, SCRIPTS))
-    return environment().get_template("page.html").render(
+    style, script = source("decoding", "page.css"), "\n".join(source("decoding", name) for name in SCRIPTS)
+    return template("decoding", "page.html").render(
         title=title, data=to_json(trace), texts=list(texts_of(trace)), style=Markup(style), script=Markup(script),
         policy=policy(style, script),
     )  # fmt: skip
@@ -41,22 +41,24 @@ def frame(page: str) -> str:
     The frame gets the height that it asks for, and the theme of what is around it.
     """
     name = f"trace-{uuid4().hex}"
-    return environment().get_template("frame.html").render(page=page, name=name, script=Markup(source("frame.js")))
+    script = Markup(source("decoding", "frame.js"))
+    return template("decoding", "frame.html").render(page=page, name=name, script=script)
 
 
 @cache
-def environment() -> Environment:
-    """Of the templates."""
-    return Environment(
-        loader=PackageLoader("decoding", "page"), autoescape=True, undefined=StrictUndefined,
+def template(package: str, name: str) -> Template:
+    """A template in the folder `page` of a package."""
+    environment = Environment(
+        loader=PackageLoader(package, "page"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
+    return environment.get_template(name)
 
 
 @cache
-def source(name: str) -> str:
-    """A file of the page."""
-    return (files("decoding") / "page" / name).read_text(encoding="utf-8")
+def source(package: str, name: str) -> str:
+    """The text of a file there."""
+    return (files(package) / "page" / name).read_text(encoding="utf-8")
 
 
 def texts_of(trace: Mapping[str, Any]) -> Any:

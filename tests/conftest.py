@@ -1,4 +1,5 @@
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -35,3 +36,46 @@ def real_data():
         return folder / name
 
     return find
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium: the one named in CHROMIUM, or what is installed as chromium or google-chrome.
+
+    Without one, tests in a browser skip, unless CHROMIUM is set: then there must be one.
+    """
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install '.[dev]'")
+    named = os.environ.get("CHROMIUM")
+    found = named or next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
+    if not found:
+        pytest.skip("no Chromium: install one (Debian: apt-get install chromium), or name it in CHROMIUM")
+    options = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+               "--disable-component-update", "--disable-sync"]  # fmt: skip
+    with sync_api.sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=found, args=options)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def visit(browser):
+    """Opens a file; at the end nothing may have been said on the console, asked for, or thrown."""
+    trouble, contexts = [], []
+
+    def visit(file, width=1280, height=900, **options):
+        context = browser.new_context(viewport={"width": width, "height": height}, offline=True, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(30_000)  # machines have slow days
+        page.on("console", lambda message: trouble.append(f"console: {message.text}"))
+        page.on("pageerror", lambda error: trouble.append(f"error: {error}"))
+        page.on("dialog", lambda dialog: (trouble.append("a dialog"), dialog.dismiss()))
+        page.on("request", lambda request: trouble.append(request.url) if not request.url.startswith("file:") else None)
+        page.goto(file.as_uri())
+        return page
+
+    visit.trouble = trouble
+    yield visit
+    for context in contexts:
+        context.close()
+    assert [line for line in trouble if line != "data:,"] == []

@@ -60,6 +60,7 @@ def make_scores() -> dict[str, Any]:
         "signature": {"model": "SmolLM2@aa6012f9d1c4", "versions": {"torch": "2.13.0"}, "evil": "</script><b>"},
         "metrics": METRICS,
         "reference": {metric: estimate(metric, value) for metric, value in HUMAN.items()},
+        "human": {"isotropy": [[layer, 0.97 - layer * 0.02] for layer in range(7)], "isotropy_by_language": None},
         "systems": systems,
         "paired": paired,
     }

@@ -637,9 +637,15 @@ def test_isotropy_of_each_language_is_that_of_its_texts_alone(run, folder, tmp_p
         assert system["isotropy_by_language"][language] == [
             [layer.layer, pytest.approx(layer.within.value, abs=1e-6)] for layer in texts.layers
         ]
+        texts = Texts(Judge(model, tokenizer), *([row[name] for row in own] for name in
+                      ("prefix", "reference", "reference", "prompt")))  # fmt: skip
+        assert scores["human"]["isotropy_by_language"][language] == [
+            [layer.layer, pytest.approx(layer.within.value, abs=1e-6)] for layer in texts.layers
+        ]
     whole = Texts(Judge(model, tokenizer), *([row[name] for row in made] for name in
                   ("prefix", "reference", "continuation", "prompt")))  # fmt: skip
     assert system["isotropy"] == [[layer.layer, pytest.approx(layer.within.value)] for layer in whole.layers]
+    assert scores["human"]["isotropy"][-1][1] == pytest.approx(scores["reference"]["isotropy"]["value"])
     last = whole.layers[-1]
     for name, expected in (("isotropy", last.within), ("anisotropy", last.across), ("isoscore", last.isoscore),
                            ("effective_rank", last.effective_rank)):  # fmt: skip

@@ -143,6 +143,21 @@ def test_nothing_is_nearest_to_humans_who_have_no_number():
     assert not any(cell.best for cell in column.cells)
 
 
+def test_isotropy_by_language_is_a_table_with_the_humans_first():
+    scores = make_scores()
+    assert "by language" not in markdown(scores)
+    scores["human"]["isotropy_by_language"] = {"en": [[0, 0.9], [6, 0.81]]}
+    scores["systems"][0]["isotropy_by_language"] = {"en": [[0, 0.9], [6, 0.5]], "a|b": [[6, 0.25]]}
+    text = markdown(scores).partition("by language:")[2]
+    head, *rows = markdown_cells(text)
+    assert [cell for cell, _ in head] == ["system", "en", "a|b"]
+    assert [[cell for cell, _ in row] for row in rows[:3]] == [
+        ["human", "0.810", "-"], ["greedy", "0.500", "0.250"], ["beam 4", "-", "-"]
+    ]  # fmt: skip
+    del scores["human"]  # as in scores that were made before
+    assert "human" not in markdown(scores).partition("by language:")[2]
+
+
 def test_a_metric_that_nothing_has_is_no_column():
     scores = {**make_scores(), "metrics": {**METRICS, "nothing": {"title": "nothing"}}}
     assert [column.name for column in tables.make_columns(scores)] == list(METRICS)
@@ -506,10 +521,10 @@ def test_files_of_the_page_are_package_data_and_agree():
     files = list((ROOT / "benchmarks" / "page").iterdir())
     assert {file.name for file in files} == {"page.html", "page.css", *page.SCRIPTS}
     assert all(any(fnmatch.fnmatch(f"page/{file.name}", pattern) for pattern in patterns) for file in files)
-    assert sorted(map(int, re.findall(r'\[data-colour="(\d+)"\]', page.source("page.css")))) == list(
+    assert sorted(map(int, re.findall(r'\[data-colour="(\d+)"\]', page.source("benchmarks", "page.css")))) == list(
         range(page.COLOURS)
     )
-    assert f"const COLOURS = {page.COLOURS};" in page.source("base.js")
+    assert f"const COLOURS = {page.COLOURS};" in page.source("benchmarks", "base.js")
     for file in files:
         assert "</" not in file.read_text() or file.name == "page.html"
         assert b"\r" not in file.read_bytes()  # a browser would read another text than was hashed
@@ -531,7 +546,8 @@ def test_pictures_have_every_number_where_it_belongs():
             assert ends == [pytest.approx([found[name][m] - WIDTHS[m], found[name][m] + WIDTHS[m]]) for m in (x, y)]
     for panel, name in ((panels[2], "frontier"), (panels[3], "isotropy")):
         curves = [line.get_xydata().tolist() for line in panel.lines]
-        assert curves == [system[name] for system in scores["systems"] if system[name]]
+        humans = [scores["human"][name]] if name in scores["human"] else []
+        assert curves == humans + [system[name] for system in scores["systems"] if system[name]]
 
 
 def test_pictures_of_little_and_of_odd_names(tmp_path):

@@ -1,14 +1,12 @@
 """The page in a browser: headless Chromium, from a file, without a network.
 
-The browser is the one named in CHROMIUM, or what is installed as chromium or google-chrome; without one these tests
-skip, unless CHROMIUM is set: then there must be one. Pictures go to the folder in SCREENSHOTS, if it is set.
+The browser and `visit` are in conftest.py. Pictures go to the folder in SCREENSHOTS, if it is set.
 """
 
 import itertools
 import math
 import os
 import re
-import shutil
 import time
 from pathlib import Path
 
@@ -22,20 +20,6 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not 
 
 NAMES = list(VALUES)
 SYSTEMS = make_scores()["systems"]
-OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-           "--disable-component-update", "--disable-sync"]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def browser():
-    named = os.environ.get("CHROMIUM")
-    found = named or next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
-    if not found:
-        pytest.skip("no Chromium: install one (Debian: apt-get install chromium), or name it in CHROMIUM")
-    with sync_api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=found, args=OPTIONS)
-        yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")
@@ -43,30 +27,6 @@ def file(tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(html(make_scores(), make_generations()), encoding="utf-8")
     return path
-
-
-@pytest.fixture
-def visit(browser):
-    """Opens a file; at the end nothing may have been said on the console, asked for, or thrown."""
-    trouble, contexts = [], []
-
-    def visit(file, width=1280, height=900, **options):
-        context = browser.new_context(viewport={"width": width, "height": height}, offline=True, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(30_000)  # machines have slow days
-        page.on("console", lambda message: trouble.append(f"console: {message.text}"))
-        page.on("pageerror", lambda error: trouble.append(f"error: {error}"))
-        page.on("dialog", lambda dialog: (trouble.append("a dialog"), dialog.dismiss()))
-        page.on("request", lambda request: trouble.append(request.url) if not request.url.startswith("file:") else None)
-        page.goto(file.as_uri())
-        return page
-
-    visit.trouble = trouble
-    yield visit
-    for context in contexts:
-        context.close()
-    assert [line for line in trouble if line != "data:,"] == []
 
 
 @pytest.fixture
@@ -214,7 +174,12 @@ def test_systems_are_left_out_everywhere(page):
     assert [name for name, _ in cards(page)] == left
     assert page.locator("#plot-1 g.series[data-series='0'], #plot-1 g.series[data-series='4']").count() == 0
     assert page.locator("#plot-frontier g.series").count() == 3  # beam 4 has none
-    assert page.locator("[data-legend=isotropy] li").all_inner_texts() == ["beam 4", "nucleus 0.95", "contrastive"]
+    assert page.locator("[data-legend=isotropy] li").all_inner_texts() == [
+        "human",
+        "beam 4",
+        "nucleus 0.95",
+        "contrastive",
+    ]
     assert page.locator("#pairs-table tbody tr").count() == 4
     page.locator("#filter summary").click()
     page.locator("#show-none").click()
@@ -367,20 +332,57 @@ def check_labels(page, plot, number, width):
         assert across <= 3 or down <= 4, (width, plot, a[0], b[0])  # letters have room above and below
 
 
+def check_curves(page, name, wanted):
+    """The plot has these curves and no other: points by system, -1 for the human texts; the legend names them."""
+    curves = page.locator(f"#plot-{name} g.series")
+    assert curves.evaluate_all("all => all.map((one) => Number(one.dataset.series))") == list(wanted)
+    names = ["human" if number < 0 else NAMES[number] for number in wanted]
+    assert page.locator(f"[data-legend={name}] li").all_text_contents() == names
+    scales = {axis: ticks(page, f"#plot-{name}", axis) for axis in "xy"}
+    for number, curve in zip(wanted, curves.all(), strict=True):
+        path = curve.locator(".curve").get_attribute("d")
+        points = [tuple(map(float, pair.split())) for pair in re.findall(r"[ML]([\d.]+ [\d.]+)", path)]
+        assert len(points) == len(wanted[number])
+        for (x, y), value in zip(points, wanted[number], strict=True):
+            assert x == pytest.approx(at(scales["x"], value[0], False), abs=0.6)
+            assert y == pytest.approx(at(scales["y"], value[1], False), abs=0.6)
+
+
 def test_curves_are_those_of_the_scores(page):
-    for name, wanted in (("frontier", 5), ("isotropy", 4)):
-        curves = page.locator(f"#plot-{name} g.series")
-        assert curves.count() == wanted
-        assert page.locator(f"[data-legend={name}] li").count() == wanted
-        scales = {axis: ticks(page, f"#plot-{name}", axis) for axis in "xy"}
-        for curve in curves.all():
-            system = SYSTEMS[int(curve.get_attribute("data-series"))]
-            path = curve.locator(".curve").get_attribute("d")
-            points = [tuple(map(float, pair.split())) for pair in re.findall(r"[ML]([\d.]+ [\d.]+)", path)]
-            assert len(points) == len(system[name])
-            for (x, y), value in zip(points, system[name], strict=True):
-                assert x == pytest.approx(at(scales["x"], value[0], False), abs=0.6)
-                assert y == pytest.approx(at(scales["y"], value[1], False), abs=0.6)
+    check_curves(page, "frontier", {i: system["frontier"] for i, system in enumerate(SYSTEMS) if system["frontier"]})
+    humans = {-1: make_scores()["human"]["isotropy"]}
+    check_curves(page, "isotropy", humans | {i: one["isotropy"] for i, one in enumerate(SYSTEMS) if one["isotropy"]})
+    assert page.locator("#isotropy-language").count() == 0  # there is one language
+
+
+def test_isotropy_is_shown_of_the_language_that_is_chosen(visit, tmp_path):
+    scores = make_scores()
+    shift = {"en": 0.0, "<b>de</b>": 0.2, "mi": 0.4}
+    move = lambda curve, by: [[layer, value - by] for layer, value in curve]
+    humans, systems = scores["human"], scores["systems"][:4]
+    humans["isotropy_by_language"] = {name: move(humans["isotropy"], shift[name]) for name in ("en", "<b>de</b>")}
+    for number, system in enumerate(systems):  # the first has no third language
+        own = list(shift)[: 2 + (number > 0)]
+        system["isotropy_by_language"] = {name: move(system["isotropy"], shift[name]) for name in own}
+    (tmp_path / "report.html").write_text(html(scores, []))
+    page = visit(tmp_path / "report.html")
+    select = page.locator("#isotropy-language")
+    assert select.locator("option").all_text_contents() == ["all languages", *shift]
+    whole = {-1: humans["isotropy"]} | {i: system["isotropy"] for i, system in enumerate(systems)}
+    check_curves(page, "isotropy", whole)
+    for name in shift:
+        select.select_option(name)
+        own = {i: system["isotropy_by_language"].get(name) for i, system in enumerate(systems)}
+        own = {-1: humans["isotropy_by_language"].get(name)} | own
+        check_curves(page, "isotropy", {i: curve for i, curve in own.items() if curve})
+    first, last = systems[3]["isotropy_by_language"]["mi"][:: len(systems[3]["isotropy"]) - 1]
+    tip = page.locator("#plot-isotropy g.series[data-series='3']").get_attribute("data-tip")
+    assert tip == f"contrastive\nfirst: {first[1]:.3f}, last: {last[1]:.3f}"
+    choose(page, "contrastive", False)  # stays in the language
+    check_curves(page, "isotropy", {i: systems[i]["isotropy_by_language"]["mi"] for i in (1, 2)})
+    select.select_option("")
+    del whole[3]
+    check_curves(page, "isotropy", whole)
 
 
 def test_a_point_under_the_mouse_or_with_the_focus_says_its_numbers_and_stands_out(page):

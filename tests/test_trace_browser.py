@@ -1,6 +1,6 @@
 """The page of a trace in a browser: headless Chromium, from a file, in a notebook's frame, without a network.
 
-The browser is found, and pictures are kept, as in `test_report_browser`.
+The browser and `visit` are in conftest.py. Pictures go to the folder in SCREENSHOTS, if it is set.
 """
 
 import html
@@ -18,7 +18,6 @@ from decoding.trace import Call, Candidate, Choice
 
 from . import tiny
 from .test_contrastive import PROMPTS
-from .test_report_browser import browser, visit  # noqa: F401
 from .test_rerank import TOKENIZER, judges
 
 EVIL = [
@@ -62,7 +61,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture
-def open_trace(visit, folder):  # noqa: F811
+def open_trace(visit, folder):
     def open_trace(trace, name="trace.html", **options):
         (folder / name).write_text(trace.to_html(), encoding="utf-8", errors="replace")
         return visit(folder / name, **options)
@@ -254,7 +253,7 @@ def test_nothing_that_a_model_wrote_does_anything(open_trace):
     assert page.locator("#text .prompt").first.text_content() == EVIL[0]
 
 
-def test_policy_stops_scripts_and_requests(open_trace, visit, search):  # noqa: F811
+def test_policy_stops_scripts_and_requests(open_trace, visit, search):
     page = open_trace(search)
     blocked = page.evaluate("""async () => {
         const blocked = [];
@@ -351,7 +350,7 @@ CONTRAST = """() => {
 }"""
 
 
-def test_two_traces_in_one_notebook_do_not_meet(visit, folder, search, reranked):  # noqa: F811
+def test_two_traces_in_one_notebook_do_not_meet(visit, folder, search, reranked):
     """Frames with the same ids inside; each takes the theme around it, and asks for its height."""
     outputs = "".join(f"<div>{trace._repr_html_()}</div>" for trace in (search, reranked))
     page_html = (
@@ -383,7 +382,7 @@ def test_frame_escapes_the_page():
     assert html.escape("<script>evil</script>") in frame("<script>evil</script>")
 
 
-def test_without_scripts_there_are_the_texts(visit, folder, search):  # noqa: F811
+def test_without_scripts_there_are_the_texts(visit, folder, search):
     (folder / "plain.html").write_text(search.to_html(), encoding="utf-8")
     page = visit(folder / "plain.html", java_script_enabled=False)
     text = "".join(choice.text for choice in search.calls[0].row(1))

@@ -1,23 +1,7 @@
-// What everything else uses: the data, elements, which systems are shown, tooltips, the theme.
+// What everything else uses: which systems are shown, tooltips, the theme.
 
-const data = JSON.parse(document.getElementById("data").textContent);
 const COLOURS = 12; // that the style sheet has
 const DASHES = ["", "7 3", "2 3", "9 3 2 3"];
-
-const find = (id) => document.getElementById(id);
-
-// Children that are strings become text, never markup.
-function fill(element, attributes, children) {
-  for (const [name, value] of Object.entries(attributes)) {
-    if (value === null || value === undefined || value === false) continue;
-    element.setAttribute(name, value === true ? "" : value);
-  }
-  element.append(...children);
-  return element;
-}
-const make = (tag, attributes = {}, ...children) => fill(document.createElement(tag), attributes, children);
-const draw = (tag, attributes = {}, ...children) =>
-  fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
 
 const colourOf = (system) => system % COLOURS;
 const entryOf = (metric, system) => data.entries[metric][system + 1]; // the humans are first
@@ -92,28 +76,18 @@ function setUpTips() {
   document.addEventListener("keydown", (event) => event.key === "Escape" && hide());
 }
 
-// The theme: as the system has it, light, or dark
+// The theme that was chosen last
 
 function setUpTheme() {
-  const themes = { "": "as the system", light: "light", dark: "dark" };
-  const button = find("theme");
-  const root = document.documentElement;
-  const set = (theme) => {
-    if (theme) root.dataset.theme = theme;
-    else delete root.dataset.theme;
-    button.textContent = `Theme: ${themes[theme]}`;
-  };
   let kept = "";
   try {
     kept = localStorage.getItem("theme") ?? "";
   } catch {} // a browser may have no storage for files
-  set(kept in themes ? kept : "");
-  button.addEventListener("click", () => {
-    const names = Object.keys(themes);
-    const next = names[(names.indexOf(root.dataset.theme ?? "") + 1) % names.length];
-    set(next);
+  setTheme(THEMES.includes(kept) ? kept : "");
+  find("theme").addEventListener("click", () => {
+    nextTheme();
     try {
-      localStorage.setItem("theme", next);
+      localStorage.setItem("theme", document.documentElement.dataset.theme ?? "");
     } catch {}
   });
 }

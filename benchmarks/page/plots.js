@@ -233,25 +233,27 @@ function setUpScatters() {
 
 // Curves
 
-function drawCurves(place, curves, titles, tell, fixed, height) {
+// A curve for each system that is shown; `human`, where there is one, is that of the human texts.
+function drawCurves(place, curves, human, titles, tell, fixed) {
   const there = shown().filter((i) => curves[i]?.length);
   if (!there.length) {
     place.replaceChildren(make("p", { class: "empty" }, "No system that is shown has a curve."));
     return;
   }
-  const frame = makeFrame(place, height, titles.join(", "));
+  const frame = makeFrame(place, 400, titles.join(", "));
   const { svg, box } = frame;
-  const every = there.flatMap((i) => curves[i]);
+  const every = [...there.flatMap((i) => curves[i]), ...(human ?? [])];
   const x = makeScale(every.map((point) => point[0]), box.left, box.right, { fixed: fixed.x });
   const y = makeScale(every.map((point) => point[1]), box.bottom, box.top, { fixed: fixed.y });
   drawAxes(frame, x, y, titles);
-  for (const i of there) {
-    const path = curves[i].map((point, j) => `${j ? "L" : "M"}${x(point[0]).toFixed(1)} ${y(point[1]).toFixed(1)}`).join("");
-    const lines = [data.systems[i], ...tell(i)];
+  for (const i of human ? [-1, ...there] : there) {
+    const curve = i < 0 ? human : curves[i];
+    const path = curve.map((point, j) => `${j ? "L" : "M"}${x(point[0]).toFixed(1)} ${y(point[1]).toFixed(1)}`).join("");
+    const lines = [nameOf(i), ...tell(i, curve)];
     svg.append(
       draw("g", {
-        class: "series", "data-series": i, "data-colour": colourOf(i), "data-tip": lines.join("\n"),
-        "aria-label": lines.join(", "), role: "img", tabindex: 0,
+        class: i < 0 ? "series human" : "series", "data-series": i, "data-colour": i < 0 ? null : colourOf(i),
+        "data-tip": lines.join("\n"), "aria-label": lines.join(", "), role: "img", tabindex: 0,
       },
       draw("path", { class: "touch", d: path }),
       draw("path", { class: "curve", d: path, "stroke-dasharray": dashOf(i) })),
@@ -260,15 +262,16 @@ function drawCurves(place, curves, titles, tell, fixed, height) {
   place.replaceChildren(svg);
 }
 
-const dashOf = (system) => DASHES[Math.floor(system / COLOURS) % DASHES.length] || null;
+const nameOf = (system) => (system < 0 ? "human" : data.systems[system]);
+const dashOf = (system) => (system < 0 ? "5 4" : DASHES[Math.floor(system / COLOURS) % DASHES.length] || null);
 
-function drawLegend(name, curves) {
+function drawLegend(name, curves, human) {
   const there = shown().filter((i) => curves[i]?.length);
   document.querySelector(`[data-legend="${name}"]`).replaceChildren(
-    ...there.map((i) =>
-      make("li", { "data-series": i, "data-colour": colourOf(i) },
+    ...(human && there.length ? [-1, ...there] : there).map((i) =>
+      make("li", { "data-series": i, "data-colour": i < 0 ? null : colourOf(i) },
         draw("svg", { "aria-hidden": "true" }, draw("line", { x1: 0, x2: 26, y1: 4, y2: 4, "stroke-dasharray": dashOf(i) })),
-        data.systems[i]),
+        nameOf(i)),
     ),
   );
 }
@@ -278,22 +281,20 @@ function setUpCurves() {
     const titles = ["exp(−c KL(Q‖R))", "exp(−c KL(P‖R))"];
     const tell = (i) => ("mauve" in data.metrics && has(entryOf("mauve", i)) ? [readable("mauve", i)] : []);
     addPlot("plot-frontier", (place) => {
-      drawCurves(place, data.frontier, titles, tell, { x: [0, 1], y: [0, 1] }, 400);
-      drawLegend("frontier", data.frontier);
+      drawCurves(place, data.frontier, null, titles, tell, { x: [0, 1], y: [0, 1] });
+      drawLegend("frontier", data.frontier, null);
     });
   }
   if (find("plot-isotropy")) {
     const select = find("isotropy-language");
     const language = () => select?.value ?? "";
     const curves = () => (language() ? data.languages.map((own) => own[language()] ?? null) : data.isotropy);
-    const tell = (i) => {
-      const curve = curves()[i];
-      return [`first: ${curve[0][1].toFixed(3)}, last: ${curve[curve.length - 1][1].toFixed(3)}`];
-    };
+    const human = () => (language() ? data.human.languages[language()] : data.human.isotropy) ?? null;
+    const tell = (i, curve) => [`first: ${curve[0][1].toFixed(3)}, last: ${curve[curve.length - 1][1].toFixed(3)}`];
     addPlot("plot-isotropy", (place) => {
       const layers = data.isotropy.flatMap((curve) => (curve ?? []).map((point) => point[0]));
-      drawCurves(place, curves(), ["layer", "isotropy"], tell, { x: [Math.min(...layers), Math.max(...layers)] }, 400);
-      drawLegend("isotropy", curves());
+      drawCurves(place, curves(), human(), ["layer", "isotropy"], tell, { x: [Math.min(...layers), Math.max(...layers)] });
+      drawLegend("isotropy", curves(), human());
     });
     select?.addEventListener("change", () => redraw("plot-isotropy"));
   }

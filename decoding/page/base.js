@@ -1,20 +1,5 @@
-// What everything else uses: the data, elements, texts with what cannot be seen made visible, numbers.
+// What everything else uses: texts with what cannot be seen made visible, numbers.
 
-const data = JSON.parse(document.getElementById("data").textContent);
-const find = (id) => document.getElementById(id);
-
-// Children that are strings become text, never markup.
-function fill(element, attributes, children) {
-  for (const [name, value] of Object.entries(attributes)) {
-    if (value === null || value === undefined || value === false) continue;
-    element.setAttribute(name, value === true ? "" : value);
-  }
-  element.append(...children.filter((child) => child !== null));
-  return element;
-}
-const make = (tag, attributes = {}, ...children) => fill(document.createElement(tag), attributes, children);
-const draw = (tag, attributes = {}, ...children) =>
-  fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
 const style = (element, values) => {
   for (const [name, value] of Object.entries(values)) element.style.setProperty(`--${name}`, value);
   return element;
@@ -77,12 +62,3 @@ function ordinal(n) {
 // "NoRepeatNGramLogitsProcessor(3)" -> "NoRepeatNGram"
 const shortName = (name) => name.split("(")[0].replace(/(Logits(Processor|Warper))$/, "") || name;
 const breakable = (name) => name.split(/(?<=[a-z_.])(?=[A-Z])|(?<=[_.])/).flatMap((part, i) => (i ? [make("wbr"), part] : [part]));
-
-// The theme: as the system has it, light, or dark; a notebook around this page may say which
-
-function setTheme(theme) {
-  const root = document.documentElement;
-  if (theme) root.dataset.theme = theme;
-  else delete root.dataset.theme;
-  find("theme").textContent = `Theme: ${theme || "as the system"}`;
-}

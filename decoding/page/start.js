@@ -28,12 +28,9 @@ function setUpTheme() {
   const button = find("theme");
   button.hidden = false;
   setTheme("");
-  button.addEventListener("click", () => {
-    const themes = ["", "light", "dark"];
-    setTheme(themes[(themes.indexOf(document.documentElement.dataset.theme ?? "") + 1) % themes.length]);
-  });
+  button.addEventListener("click", nextTheme);
   addEventListener("message", (event) => {
-    if (event.source === parent && event.data?.trace === "theme" && ["", "light", "dark"].includes(event.data.theme)) setTheme(event.data.theme);
+    if (event.source === parent && event.data?.trace === "theme" && THEMES.includes(event.data.theme)) setTheme(event.data.theme);
   });
 }
 
