@@ -15,6 +15,9 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist lo
 demo: .venv/demo
 	$(BIN)/python -m decoding.demo
 	$(BIN)/python -m benchmarks run demo --output demo --metrics diversity,rep_4,coherence,perplexity,gen_length,seconds
+	@echo
+	@echo "Open in a browser: demo/trace.html, why each token was chosen; demo/report.html, what was measured above."
+	@echo 'Read docs/tutorial/why-this-token.md, or try $(BIN)/python -m decoding "My neighbour keeps bees because"'
 
 test: .venv/dev
 	$(PYTEST) -m "not published"

@@ -3,10 +3,13 @@
 import argparse
 import logging
 import os
+import shlex
+import shutil
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
@@ -105,6 +108,14 @@ def table(names: Sequence[str]) -> Iterator[Callable[[Sequence[Any]], None]]:
             live.refresh()
 
         yield add_row
+
+
+def interpreter() -> str:
+    """How this Python is called in a command that can be pasted: `python`, or where it lies as seen from here."""
+    if (found := shutil.which("python")) and Path(found).absolute() == Path(sys.executable).absolute():
+        return "python"
+    here, file = Path.cwd(), Path(sys.executable)
+    return shlex.quote(str(file.relative_to(here) if file.is_relative_to(here) else file))
 
 
 def flag(name: str) -> str:

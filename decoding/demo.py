@@ -1,29 +1,26 @@
 """Continuations by greedy search, nucleus sampling and contrastive search, side by side: `python -m decoding.demo`."""
 
 import argparse
+import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress
 from rich.table import Table
 
-from .command import Parser, serve, silence
+from .command import Parser, interpreter, serve, silence
 from .contrastive import ContrastiveSearch
 from .generation import generate
 from .models import load
 from .sampling import Greedy, Sample
 from .trace import Trace
 
-PROMPTS = (
-    "It was a dark and stormy night, and the old",
-    "The most surprising thing about the deep sea is",
-    "My grandmother never told anyone why she",
-)
+PROMPTS = ("The night was", "In the morning the village", "The old sailor looked at the sea and")  # greedy: loops soon
 METHODS: dict[str, dict[str, Any]] = {
     "greedy": {"processors": [Greedy()]},
     "nucleus, p = 0.95": {"processors": [Sample()], "top_k": 0, "top_p": 0.95},
@@ -36,11 +33,7 @@ examples:
   python -m decoding.demo
   python -m decoding.demo "A prompt of mine" "And another one" --new-tokens 32
 """
-NEXT = """\
-Prompts of your own:            python -m decoding "The night was"
-Why was a token chosen?         docs/tutorial/why-this-token.md
-Methods, and how they combine:  docs/tutorial/first-steps.md, notebooks/
-"""
+PAGES = Path(__file__).parents[1] / "docs" / "tutorial"  # in a clone; an installed package has none
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,25 +62,43 @@ def run(options: argparse.Namespace) -> None:
     silence()
     model, tokenizer = load()
     inputs = tokenizer(list(prompts), return_tensors="pt", padding=True)
+    console = Console()
     columns, rates = [], []
-    for method in track(METHODS.values(), description="generating", transient=True):
-        generator = torch.Generator().manual_seed(0)
-        start = time.perf_counter()
-        rows = generate(model, **inputs, **method, generator=generator, max_new_tokens=options.new_tokens)
-        new = rows[:, inputs["input_ids"].shape[1] :]
-        rates.append(new.numel() / (time.perf_counter() - start))
-        columns.append(tokenizer.batch_decode(new, skip_special_tokens=True))
+    with Progress(console=console, transient=True) as bar:
+        for name, method in METHODS.items():
+            task = bar.add_task(name, total=options.new_tokens)
+
+            def tick(tokens: Any, scores: Any, task: Any = task, **others: Any) -> Any:
+                bar.advance(task)
+                return torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)  # nothing stops
+
+            start = time.perf_counter()
+            rows = generate(model, **inputs, **method, generator=torch.Generator().manual_seed(0),
+                            max_new_tokens=options.new_tokens, stopping_criteria=[tick])  # fmt: skip
+            new = rows[:, inputs["input_ids"].shape[1] :]
+            rates.append(new.numel() / (time.perf_counter() - start))
+            columns.append(map(str.strip, tokenizer.batch_decode(new, skip_special_tokens=True)))
     table = Table("prompt", *METHODS, show_lines=True)
     for prompt, *texts in zip(prompts, *columns, strict=True):
         table.add_row(prompt, *texts)
     table.add_row("tokens a second", *(f"{rate:.0f}" for rate in rates))
-    console = Console()
     console.print(table)
-    path = write_trace(model, tokenizer, prompts[0], options.new_tokens)
-    console.print(
-        f"Why each token was chosen, for the first prompt: open [bold]{path}[/bold] in a browser.", soft_wrap=True
-    )
-    print(NEXT, end="")
+    with console.status("writing down why each token was chosen"):
+        path = write_trace(model, tokenizer, prompts[0], options.new_tokens)
+    console.print(f"Open in a browser, to see why each token was chosen: [bold]{path}[/bold]", soft_wrap=True)
+    for line in hints():
+        print(line)
+
+
+def hints() -> Iterator[str]:
+    """What to do next, by commands that work as they stand and files that are there."""
+    yield f'A prompt of your own:     {interpreter()} -m decoding "My neighbour keeps bees because"'
+    for what, page in (
+        ("What that page says:    ", "why-this-token.md"),
+        ("Methods, in Python:    ", "first-steps.md"),
+    ):
+        if (PAGES / page).exists():
+            yield f"{what}  {os.path.relpath(PAGES / page)}"
 
 
 def write_trace(model: Any, tokenizer: Any, prompt: str, new_tokens: int) -> Path:

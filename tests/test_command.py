@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -72,8 +73,28 @@ def test_the_demonstration_takes_prompts_and_says_what_to_read_next(monkeypatch,
     assert demo.main(["Hello", "no", "--new-tokens", "4"]) == 0
     out = capsys.readouterr().out
     assert "Hello" in out
-    assert "why-this-token.md" in out
+    for line in out.splitlines()[-3:]:
+        if line.endswith(".md"):
+            assert Path(line.split()[-1]).resolve().is_file(), line
+    assert out.count(".md\n") == 2
+    assert f"{command.interpreter()} -m decoding " in out
     assert "no" in (tmp_path / demo.TRACE).read_text()
     assert demo.main([" "]) == 2
     assert demo.main(["--new-tokens", "0"]) == 2
     assert capsys.readouterr().err.count("\n") == 2
+
+
+def test_the_interpreter_is_named_so_that_the_command_works_from_here(monkeypatch, tmp_path):
+    bin = tmp_path / "an environment" / "bin"
+    bin.mkdir(parents=True)
+    (bin / "python").write_text("#!/bin/sh\n")
+    (bin / "python").chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(bin / "python"))
+    monkeypatch.setenv("PATH", str(bin))
+    assert command.interpreter() == "python"
+    monkeypatch.setenv("PATH", os.devnull)
+    monkeypatch.chdir(tmp_path)
+    assert command.interpreter() == "'an environment/bin/python'"
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    assert command.interpreter() == f"'{bin}/python'"

@@ -293,6 +293,10 @@ def test_tree_of_a_reranker(open_trace, reranked):
                     assert any(label.startswith(state) and show(selection.scores[i]) in label for label in labels)
     page.locator("#which").select_option("0")
     final = page.locator("#text").text_content()
+    current = page.locator("#tree [aria-current=true]")
+    assert current.count() == 1  # the text that is read is marked, and it is the one that won
+    assert int(current.get_attribute("data-node")) == call.rows[0]
+    assert "best" in current.get_attribute("class").split()
     dropped = page.locator("#tree .node:not(.kept)").first
     dropped.click()
     assert page.locator("#branch").is_visible()
@@ -310,6 +314,24 @@ def test_tree_of_a_reranker(open_trace, reranked):
     page.locator("#which").select_option("1")
     page.locator("#which").select_option("0")
     assert not page.locator("#branch").is_visible()
+
+
+def test_of_several_texts_that_were_kept_the_best_is_the_one_in_blue(open_trace, reranked):
+    trace = Trace.from_dict(reranked.to_dict())
+    call = trace.calls[0]
+    call.selections.pop()  # as in a call that was interrupted: the last look kept two of each prompt
+    last = call.selections[-1]
+    for prompt in range(len(PROMPTS)):
+        own = [i for i, choice in enumerate(last.choices) if call.choices[choice].prompt == prompt]
+        kept = sorted(i for i in last.kept if i in own)
+        last.kept[:] = [i for i in last.kept if i not in own] + kept[::-1]
+        call.rows[prompt] = last.choices[kept[-1]]
+        page = open_trace(trace, "several.html")
+        page.locator("#which").select_option(str(prompt))
+        best = page.locator("#tree .node.best").evaluate_all("all => all.map((one) => Number(one.dataset.node))")
+        assert len(kept) == 2
+        assert best[-1] == last.choices[kept[1]]
+        assert page.locator("#tree [aria-current=true].best").count() == 1
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -135,7 +135,7 @@ function drawScatter(place, xName, yName) {
   if (front && monotone) drawFront(svg, points.filter((point) => front.has(point.system)), x, y);
   if (has(human.x) && has(human.y)) points.push({ system: -1, name: "human", x: human.x, y: human.y });
   svg.append(...points.map((point) => drawPoint(point, x, y, front, [xName, yName])));
-  placeLabels(points.map((point) => ({ ...point, at: [x(point.x.value), y(point.y.value)] })), x, y, box, svg);
+  placeLabels(points.map((point) => ({ ...point, at: [x(point.x.value), y(point.y.value)] })), human, x, y, box, svg);
   place.replaceChildren(svg);
 }
 
@@ -175,8 +175,10 @@ function shorten(text, width) {
 }
 
 // Each label goes to the first place around its point where it covers the least.
-function placeLabels(points, x, y, box, svg) {
+function placeLabels(points, human, x, y, box, svg) {
   const taken = [];
+  if (has(human.x)) taken.push({ box: [x(human.x.value) - 1, box.top, x(human.x.value) + 1, box.bottom], cost: 1 });
+  if (has(human.y)) taken.push({ box: [box.left, y(human.y.value) - 1, box.right, y(human.y.value) + 1], cost: 1 });
   const [leaders, labels] = [[], []];
   for (const { at: [cx, cy], ...point } of points) {
     taken.push({ box: [cx - 7, cy - 7, cx + 7, cy + 7], cost: 5 });

@@ -49,7 +49,7 @@ function setUpFrame() {
 setUpTheme();
 const isEmpty = !rows().length;
 find("nothing").hidden = !isEmpty;
-for (const id of ["controls", "reading", "why", "about"]) find(id).hidden = isEmpty;
+for (const id of ["controls", "reading", "why"]) find(id).hidden = isEmpty;
 if (!isEmpty) {
   setUpRows();
   setUpText();

@@ -32,7 +32,7 @@ function drawTree() {
   find("tree").hidden = !found.some((level) => level.length);
   find("tree-said").textContent = "";
   if (find("tree").hidden) return;
-  const last = found.at(-1).find((entry) => entry.kept);
+  const last = found.at(-1).filter((entry) => entry.kept).sort((a, b) => a.place - b.place)[0]; // of several, the best
   for (let entry = last; entry; entry = entry.parent) entry.best = true;
   const order = (a, b) => (a.parent?.y ?? 0) - (b.parent?.y ?? 0) || (b.score ?? 0) - (a.score ?? 0);
   const deepest = Math.max(...found.map((level) => level.length));
@@ -63,7 +63,7 @@ function drawTree() {
       const mark = entry.finished
         ? draw("rect", { class: "dot", x: dot(entry) - 5, y: entry.y - 5, width: 10, height: 10 })
         : draw("circle", { class: "dot", cx: dot(entry), cy: entry.y, r: 5 });
-      const group = draw("g", { class: `node${kind}`, tabindex: "-1", role: "button", "aria-label": said },
+      const group = draw("g", { class: `node${kind}`, "data-node": entry.node, tabindex: "-1", role: "button", "aria-label": said },
         draw("rect", { class: "box", x: dot(entry) - 10, y: entry.y - HEIGHT / 2 + 1, width: WIDTH - 58, height: HEIGHT - 2, rx: 4 }),
         mark, draw("text", { x: dot(entry) + 10, y: entry.y + 4 }, label));
       entry.group = group;
@@ -87,16 +87,10 @@ function drawTree() {
 
 const drawn = () => [...document.querySelectorAll("#tree .node")];
 
+// The text that is read above; one that had ended stands in every level since, and the last of them is it.
 function mark() {
   for (const node of drawn()) node.removeAttribute("aria-current");
-  const known = levels(call(), state.prompt).flat();
-  const i = known.findLastIndex((entry) => entry.node === state.last);
-  if (i < 0) return;
-  const label = known[i];
-  for (const level of [drawn()]) {
-    const element = level.find((node) => Number(node.dataset.node) === label.node);
-    element?.setAttribute("aria-current", "true");
-  }
+  drawn().findLast((node) => Number(node.dataset.node) === state.last)?.setAttribute("aria-current", "true");
 }
 
 function open(entry) {

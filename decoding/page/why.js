@@ -138,8 +138,9 @@ function table(choice, order) {
     body.append(row(choice, j, columns));
   }
   body.firstElementChild?.setAttribute("tabindex", "0");
-  const caption = make("caption", {}, "What could have stood here. The token that was chosen is marked ✓.");
-  return make("div", { class: "scroll" }, make("table", {}, caption, make("thead", {}, head), body));
+  const caption = make("p", { class: "caption", id: "candidates" }, "What could have stood here. The token that was chosen is marked ✓.");
+  const inside = make("table", { "aria-labelledby": "candidates" }, make("thead", {}, head), body);
+  return make("div", {}, caption, make("div", { class: "scroll" }, inside)); // a caption would be as wide as the table
 }
 
 function row(choice, j, columns) {
