@@ -11,6 +11,7 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from .contrastive import TERMS, degeneration_penalty, most_alike
 from .hypotheses import Hypotheses
+from .inputs import refuse_more_than_vocabulary, require_count
 from .parts import Picker
 from .sampling import take_ranked
 
@@ -64,17 +65,13 @@ class AdaptiveContrastiveSearch(Picker):
         if not 0 <= self.q < math.inf:
             raise ValueError(f"q must be a number of at least 0, not {self.q!r}")
         for name in ("k_min", "k_max"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 2:
-                raise ValueError(f"{name} must be a whole number of at least 2, not {value!r}")
+            require_count(name, getattr(self, name), 2)
         if self.k_min > self.k_max:
             raise ValueError(f"k_min={self.k_min} is over k_max={self.k_max}")
 
     def check(self, model: PreTrainedModel, generation_config: GenerationConfig) -> None:
         """Refuse a k over the vocabulary."""
-        vocabulary = model.config.get_text_config(decoder=True).vocab_size
-        if self.k_max > vocabulary:
-            raise ValueError(f"k_max={self.k_max} is over the model's vocabulary of {vocabulary} tokens")
+        refuse_more_than_vocabulary(model.config, "k_max", self.k_max)
 
     def __call__(self, hypotheses: Hypotheses) -> None:
         """Look one token ahead for each row's candidates, and keep the best."""

@@ -14,6 +14,7 @@ from transformers import GenerationConfig, PreTrainedModel
 from .coding import Interval, Point, shares
 from .decoder import Decoder
 from .hypotheses import Hypotheses
+from .inputs import require_count
 from .parts import Picker, Reranker
 from .sampling import Sample
 
@@ -77,8 +78,7 @@ class ArithmeticSample(Sample):
     }
 
     def __post_init__(self) -> None:
-        if isinstance(self.n, bool) or not isinstance(self.n, int) or self.n < 1:
-            raise ValueError(f"n must be a whole number of at least 1, not {self.n!r}")
+        require_count("n", self.n)
         if self.points is None:
             return
         if self.n != 1:

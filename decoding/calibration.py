@@ -18,6 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, ProcessorMixin
 
 from .context import Context
+from .inputs import require_count
 
 Choices = Sequence[str | tuple[str, ...]]
 
@@ -243,8 +244,7 @@ def tokens_of_choices(
     """The tokens of each variant of each choice of each prompt; ValueError for what `score_choices` refuses."""
     if length not in ("sum", "mean"):
         raise ValueError(f'length must be "sum" or "mean", not {length!r}')
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
+    require_count("batch_size", batch_size)
     if not prompts or isinstance(prompts, str) or not all(isinstance(prompt, str) for prompt in prompts):
         raise ValueError("prompts must be a list of at least one text")
     for name, entry in inputs.items():

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from .hypotheses import Hypotheses, members
+from .inputs import require_count
 from .parts import Picker, Reranker
 
 # processors of transformers that hold something for each row of the call, and why they cannot go with a reranker
@@ -30,10 +31,7 @@ def refuse_bound_processors(processors: Sequence[Any]) -> None:
 
 def refuse_width(reranker: Reranker) -> None:
     """Raise ValueError for a reranker without rows."""
-    if isinstance(reranker.width, bool) or not isinstance(reranker.width, int) or reranker.width < 1:
-        raise ValueError(
-            f"{type(reranker).__name__}.width must be a whole number of at least 1, not {reranker.width!r}"
-        )
+    require_count(f"{type(reranker).__name__}.width", reranker.width)
 
 
 def refuse_strays(picker: Picker, hypotheses: Hypotheses, shape: torch.Size) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 
 from .hypotheses import Hypotheses
+from .inputs import refuse_more_than_vocabulary, require_count
 from .parts import Picker
 from .sampling import take_ranked
 
@@ -53,16 +54,13 @@ class ContrastiveSearch(Picker):
     terms: ClassVar[Mapping[str, str]] = TERMS
 
     def __post_init__(self) -> None:
-        if isinstance(self.k, bool) or not isinstance(self.k, int) or self.k < 1:
-            raise ValueError(f"k must be a whole number of at least 1, not {self.k!r}")
+        require_count("k", self.k)
         if not 0 <= self.alpha <= 1:
             raise ValueError(f"alpha must lie in [0, 1], not {self.alpha!r}")
 
     def check(self, model: PreTrainedModel, generation_config: GenerationConfig) -> None:
         """Refuse a k over the vocabulary."""
-        vocabulary = model.config.get_text_config(decoder=True).vocab_size
-        if self.k > vocabulary:
-            raise ValueError(f"k={self.k} is over the model's vocabulary of {vocabulary} tokens")
+        refuse_more_than_vocabulary(model.config, "k", self.k)
 
     def __call__(self, hypotheses: Hypotheses) -> None:
         """Look one token ahead for the k candidates of every row, and keep the best."""

@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 
 from .hypotheses import Hypotheses
+from .inputs import refuse_more_than_vocabulary, require_count
 from .parts import Picker
 from .sampling import take_ranked
 
@@ -59,10 +60,8 @@ class FrustratinglySimple(Picker):
     }
 
     def __post_init__(self) -> None:
-        for name in ("k", "n"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
+        require_count("k", self.k)
+        require_count("n", self.n)
         if not 0 <= self.alpha <= 1:
             raise ValueError(f"alpha must lie in [0, 1], not {self.alpha!r}")
         if not 0 < self.beta <= 1:
@@ -71,9 +70,7 @@ class FrustratinglySimple(Picker):
 
     def check(self, model: PreTrainedModel, generation_config: GenerationConfig) -> None:
         """Refuse a k over the vocabulary."""
-        vocabulary = model.config.get_text_config(decoder=True).vocab_size
-        if self.k > vocabulary:
-            raise ValueError(f"k={self.k} is over the model's vocabulary of {vocabulary} tokens")
+        refuse_more_than_vocabulary(model.config, "k", self.k)
 
     def __call__(self, hypotheses: Hypotheses) -> None:
         """Append to every row the best candidate."""

@@ -11,6 +11,19 @@ from transformers import PreTrainedModel
 OFFSET = 8  # tables of positions may be this much longer than the window: OPT's begins at 2
 
 
+def require_count(name: str, value: Any, least: int = 1) -> None:
+    """Raise ValueError where an argument is not a whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}")
+
+
+def refuse_more_than_vocabulary(config: Any, name: str, candidates: int) -> None:
+    """Raise ValueError for more candidates than a model of this configuration has tokens."""
+    vocabulary = config.get_text_config(decoder=True).vocab_size
+    if candidates > vocabulary:
+        raise ValueError(f"{name}={candidates} is over the model's vocabulary of {vocabulary} tokens")
+
+
 def refuse_shape(tokens: Any) -> None:
     """Raise where prompts are not (P, T) token ids, P and T at least 1: transformers fails late there, or hangs.
 

@@ -11,6 +11,7 @@ from transformers import GenerationConfig, PreTrainedModel
 from scorers import as_scorer
 
 from .hypotheses import Hypotheses
+from .inputs import require_count
 from .parts import Reranker
 from .texts import read_behind, tokenizer_of, without_padding
 
@@ -89,8 +90,7 @@ class Rerank(Reranker):
             value = getattr(self, name)
             if name == "every" and value is None:
                 continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
+            require_count(name, value)
         if isinstance(self.prefixes, str):
             raise ValueError(f"prefixes must be a list of texts: write [{self.prefixes[:20]!r}]")
         object.__setattr__(self, "scorer", as_scorer(self.scorer))

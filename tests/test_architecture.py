@@ -20,7 +20,7 @@ ORDER = [
         "inputs",
         "caches",
     ],
-    ["forest", "models", "trace", "inputs", "verdict"],
+    ["forest", "models", "trace", "verdict"],
     ["context"],
     ["hypotheses"],
     ["parts", "streaming", "readings", "experts", "joint"],

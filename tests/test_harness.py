@@ -308,6 +308,27 @@ def test_bad_tasks_are_one_line_and_nothing_is_made(run, folder, tmp_path, old, 
 
 
 @pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        ("", "no texts in texts.jsonl"),
+        ("\n\n", "no texts in texts.jsonl"),
+        ('{"text": "a b c"}\n{"text": \n', "texts.jsonl, line 2"),
+        ('{"text": "a b c"}\n{"title": "d"}\n', "texts.jsonl, line 2"),
+    ],
+)
+def test_a_corpus_without_texts_or_with_a_bad_line_is_one_line(run, folder, tmp_path, texts, message):
+    (tmp_path / "task.toml").write_text(TASK)
+    (tmp_path / "texts.jsonl").write_text(texts)
+    model = folder / "model"
+    status, _, err = run(
+        "run", tmp_path / "task.toml", "--output", tmp_path / "out", "--model", model, "--judge", model
+    )
+    assert (status, len(err)) == (2, 1)
+    assert message in err[0]
+    assert not list(tmp_path.glob("out/generations*"))
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("run", "no-such-task", "--output", "x"), "no task no-such-task: give a .toml file or one of"),
