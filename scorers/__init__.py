@@ -1,5 +1,6 @@
 """How good is a continuation after its prefix? Scorers know nothing of decoding."""
 
+from . import command as command  # before what takes seconds: it answers Ctrl-C
 from .combined import Pairwise, Weighted
 from .embedding import PROMPT_EOL, Embedding, Whitening
 from .evidence import Asked, Evidence, Form

@@ -13,11 +13,12 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from transformers.utils import logging as transformers_logging
 
+from .command import Parser, serve
 from .pairs import Cut, Document, Window, draw_distractors, read_documents, split, with_generated
 from .ranker import PACKAGED, SETTINGS, Heads, Ranker, Reading, check_window, load_config, load_encoder
 from .train_accuracy import differences, identify, summarise
@@ -56,35 +57,19 @@ class Corpus:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command, and return the status that it exits with: 2 for a call that cannot work."""
-    options = None
-    try:
-        arguments = sys.argv[1:] if arguments is None else arguments
+    arguments = sys.argv[1:] if arguments is None else arguments
+    begun: list[Path] = []
+
+    def work() -> None:
         options = make_parser().parse_args(arguments)
         options.command = shlex.join(["python", "-m", "scorers.train", *arguments])
+        begun.extend([] if options.output is None else [options.output / RUN])
         run(options)
-    except KeyboardInterrupt:
-        begun = options is not None and options.output is not None and (options.output / RUN).exists()
-        print("stopped; run it again to go on" if begun else "stopped; nothing was saved", file=sys.stderr)
-        return 130
-    except OSError as error:
-        return fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
-    except (ValueError, ImportError, RuntimeError) as error:  # RuntimeError: torch, of devices and memory
-        return fail(str(error))
-    return 0
 
+    def stopped() -> str:
+        return "run it again to go on" if any(file.exists() for file in begun) else "nothing was saved"
 
-def fail(message: str) -> int:
-    """Say it in one line."""
-    print(f"scorers.train: error: {' '.join(message.split())}", file=sys.stderr)
-    return 2
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print it and exit with status 2."""
-        sys.exit(fail(message))
+    return serve(work, stopped)
 
 
 def make_parser() -> Parser:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import scorers.command
 from decoding import command, demo
 
 from . import tiny
@@ -45,24 +46,43 @@ def test_a_table_is_drawn_on_a_terminal_in_colour_unless_that_is_unwanted(monkey
     assert ("36m" in text) is not plain  # cyan, alone or behind bold
 
 
-def test_ctrl_c_during_imports_is_a_line(monkeypatch, capsys):
+COMMANDS = [(command, "benchmarks.__main__"), (scorers.command, "scorers.train")]
+
+
+@pytest.mark.parametrize(("module", "name"), COMMANDS)
+def test_ctrl_c_during_imports_is_a_line(monkeypatch, capsys, module, name):
     left: list[int] = []
     monkeypatch.setattr(os, "_exit", left.append)
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-    monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace(__spec__=SimpleNamespace(name="benchmarks.__main__")))
-    command.answer_interrupts()
-    sys.excepthook(KeyboardInterrupt, KeyboardInterrupt(), None)
-    assert (left, capsys.readouterr().err) == ([130], "stopped; nothing was begun\n")
-    sys.excepthook(ValueError, ValueError("as ever"), None)
-    assert "as ever" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    for spec, arguments in ((SimpleNamespace(name=name), [name]), (None, ["-m"])):  # the module's, the package's
+        monkeypatch.setattr(sys, "argv", arguments)
+        monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace(__spec__=spec))
+        module.answer_interrupts()
+        sys.excepthook(KeyboardInterrupt, KeyboardInterrupt(), None)
+        assert (left.pop(), capsys.readouterr().err) == (130, "stopped; nothing was begun\n")
+        sys.excepthook(ValueError, ValueError("as ever"), None)
+        assert "as ever" in capsys.readouterr().err
 
 
-def test_a_program_that_imports_the_package_keeps_its_own_answer(monkeypatch):
+@pytest.mark.parametrize("serve", [lambda work: command.serve("decoding", work, lambda: "9 are there"),
+                                   lambda work: scorers.command.serve(work, lambda: "9 are there")])  # fmt: skip
+def test_what_a_stopped_command_says_stands_in_a_line_of_its_own(monkeypatch, serve):
+    def work():
+        raise KeyboardInterrupt
+
+    for kind, before in ((Screen, "\n"), (io.StringIO, "")):  # a terminal has written ^C
+        monkeypatch.setattr(sys, "stderr", err := kind())
+        assert serve(work) == 130
+        assert err.getvalue() == f"{before}stopped; 9 are there\n"
+
+
+@pytest.mark.parametrize("module", [command, scorers.command])
+def test_a_program_that_imports_the_package_keeps_its_own_answer(monkeypatch, module):
     monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace(__spec__=None))
     monkeypatch.setattr(sys, "argv", ["program.py"])
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     before = sys.excepthook
-    command.answer_interrupts()
+    module.answer_interrupts()
     assert sys.excepthook is before
 
 

@@ -12,7 +12,7 @@ import scorers
 FOLDER = Path(__file__).parents[1] / "scorers"
 
 ORDER = [
-    ["scorer", "encoding", "pairs"],
+    ["scorer", "encoding", "pairs", "command"],
     ["overlap", "combined", "rankgen", "embedding", "reward", "language_model", "ranker"],
     ["likelihood", "mbr"],
     ["evidence"],
