@@ -27,11 +27,29 @@ one that comes with the package; docs/benchmarks.md says what is in it.
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command, and return the status that it exits with: 2 for a call that cannot work."""
 
-    def work() -> None:
-        options = make_parser().parse_args(arguments)
-        {"run": run, "score": score, "report": report, "speed": speed}[options.command](options)
+    begun: list[argparse.Namespace] = []
 
-    return serve("benchmarks", work, lambda: "what was made is saved: run it again to go on")
+    def work() -> None:
+        begun.append(make_parser().parse_args(arguments))
+        {"run": run, "score": score, "report": report, "speed": speed}[begun[0].command](begun[0])
+
+    return serve("benchmarks", work, lambda: left(begun[0]) if begun else "nothing was saved")
+
+
+def left(options: argparse.Namespace) -> str:
+    """What an interrupted call leaves."""
+    if options.command == "speed":
+        from .speed import RESULTS
+
+        file = options.output / RESULTS
+        cases = len(json.loads(file.read_text(encoding="utf-8"))["cases"]) if file.is_file() else 0
+        return f"{cases} measured in {file}; run it again to go on" if cases else "nothing was saved"
+    if options.command == "run":
+        rows = sum(file.read_bytes().count(b"\n") for file in options.output.glob("generations*.jsonl"))
+        return f"{rows} texts are in {options.output}; run it again to go on" if rows else "nothing was saved"
+    if options.command == "score":
+        return f"scores in {options.place} are as they were" if options.place.is_dir() else "nothing was saved"
+    return "run it again to write what is missing"
 
 
 def make_parser() -> Parser:

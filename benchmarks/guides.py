@@ -52,8 +52,9 @@ def run(options: argparse.Namespace) -> None:
     silence()
     model, _ = decoding.load(options.model)
     names = ["rows", "prompt", "second prompt", "padding", "separate / greedy", "joint / greedy", "joint / separate"]
-    with table(names) as add_row:
-        for rows, (first, second) in product(options.batch, options.lengths or LENGTHS):
+    cases = list(product(options.batch, options.lengths or LENGTHS))
+    with table(names, [f"{rows} rows, {first} and {second} tokens" for rows, (first, second) in cases]) as add_row:
+        for rows, (first, second) in cases:
             seconds = measure(ways(model, rows, first, second, options.new_tokens), options.rounds)
             pairs = [("separate", "greedy"), ("joint", "greedy"), ("joint", "separate")]
             ratios = [statistics.median(map(float.__truediv__, seconds[a], seconds[b])) for a, b in pairs]

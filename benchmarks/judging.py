@@ -6,6 +6,7 @@ that is no better than chance stands in italics: the lower end of its 95 % inter
 """
 
 import argparse
+import contextlib
 import hashlib
 import json
 import sys
@@ -23,7 +24,7 @@ from torch import Tensor
 import decoding
 import scorers
 from decoding import models
-from decoding.command import Parser, Range, check_ranges, serve, silence
+from decoding.command import Parser, Range, check_ranges, serve, silence, table
 from scorers.pairs import Cut, Document, Window, draw_distractors, read_documents, split, with_generated
 from scorers.ranker import PACKAGED, SETTINGS, find_encoder
 from scorers.train_accuracy import WAYS, mean_with_interval
@@ -49,12 +50,18 @@ Found = dict[str, Mapping[str, Any]]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print a row for each scorer, and return the status that the command exits with."""
-    parser = make_parser()
-    return serve(
-        "benchmarks",
-        lambda: judge(parser.parse_args(arguments)),
-        lambda: "the rows so far are in --output, if one was given",
-    )
+    kept: list[Path] = []
+
+    def work() -> None:
+        options = make_parser().parse_args(arguments)
+        kept.extend(filter(None, [options.output]))
+        judge(options)
+
+    def stopped() -> str:
+        there = [file for file in kept if file.exists()]
+        return f"the rows so far are in {there[0]}; run it again to go on" if there else "nothing was saved"
+
+    return serve("benchmarks", work, stopped)
 
 
 def make_parser() -> Parser:
@@ -116,19 +123,23 @@ def judge(options: argparse.Namespace) -> None:
     )
     known = read_rows(options.output, key)
     rows = {}
-    if not options.json:
-        print(title(about), flush=True)
-    for name, make in candidates(options, passages).items():
-        found = known.get(name)
-        if found is None:
-            scorer = make()
-            found = identify(scorer, windows, asked, made, options.seed) | agree(scorer, votes)
-            if options.output:
-                with options.output.open("a", encoding="utf-8") as out:
-                    out.write(json.dumps({"key": key, "scorer": name, "found": found}) + "\n")
-        rows[name] = found
+    makers = candidates(options, passages)
+    with contextlib.ExitStack() as stack:
+        add_row: Callable[[Sequence[Any]], None] = lambda cells: None  # noqa: E731
         if not options.json:
-            print(line(name, found), flush=True)
+            print(f"{title(about)}\n", flush=True)
+            add_row = stack.enter_context(table(["scorer", *TASKS, *READERS], ["chance", *makers]))
+            add_row(["chance", *(f"{100 * CHANCE[name]:.0f}" for name in (*TASKS, *READERS))])
+        for name, make in makers.items():
+            found = known.get(name)
+            if found is None:
+                scorer = make()
+                found = identify(scorer, windows, asked, made, options.seed) | agree(scorer, votes)
+                if options.output:
+                    with options.output.open("a", encoding="utf-8") as out:
+                        out.write(json.dumps({"key": key, "scorer": name, "found": found}) + "\n")
+            rows[name] = found
+            add_row(line(name, found))
     if options.json:
         print(json.dumps({"about": about, "chance": CHANCE, "scorers": rows}, indent=1))
 
@@ -266,17 +277,15 @@ def agree(scorer: scorers.Scorer, votes: Sequence[Mapping[str, Any]]) -> Found:
 
 
 def title(about: Mapping[str, Any]) -> str:
-    """What is asked, and the head of the table."""
-    names = ["scorer", *TASKS, *READERS]
+    """What is asked."""
     head = "{questions} of {windows} windows of {documents} documents, {generated} with a generated text; {pairs} pairs"
     note = f"; the ranker that ships was trained on {about['seen']} of these documents" if about["seen"] else ""
-    chance = " | ".join(f"{100 * CHANCE[name]:.0f}" for name in names[1:])
-    return f"{head.format(**about)}{note}\n\n| {' | '.join(names)} |\n|{'---|' * len(names)}\n| chance | {chance} |"
+    return f"{head.format(**about)}{note}"
 
 
-def line(name: str, found: Found) -> str:
+def line(name: str, found: Found) -> list[str]:
     """A row in per cent, with intervals; in italics what is no better than chance."""
-    cells = []
+    cells = [name]
     for task in (*TASKS, *READERS):
         value, low, high = (found.get(task, {}).get(key) for key in ("mean", "low", "high"))
         shown = "" if value is None else f"{100 * value:.0f}"
@@ -284,7 +293,7 @@ def line(name: str, found: Found) -> str:
             shown += f" ({100 * low:.0f}-{100 * high:.0f})"
             shown = shown if low > CHANCE[task] else f"*{shown}*"
         cells.append(shown)
-    return f"| {name} | {' | '.join(cells)} |"
+    return cells
 
 
 def seen(documents: Sequence[Document]) -> int:

@@ -20,7 +20,7 @@ import torch
 
 import decoding
 import scorers
-from decoding.command import Parser, Range, check_ranges, serve, silence
+from decoding.command import Parser, Range, check_ranges, progress, serve, silence
 
 from .turns import TEXT
 
@@ -79,16 +79,19 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
     texts = [story(model, tokenizer, options.prefix, seed) for seed in range(options.prompts)]
     ways = {"released": released, "ours": ours}
     short = argparse.Namespace(**vars(options) | {"new_tokens": min(options.new_tokens, options.every, 2)})
-    for way in ways.values():  # to warm up
-        way(model, tokenizer, scorer, texts, short)
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     read: dict[str, list[tuple[int, int]]] = {name: [] for name in ways}
-    for number in range(options.rounds):
-        for name in list(ways)[:: 1 if number % 2 else -1]:  # who goes first takes turns as well
-            torch.manual_seed(number)
-            start = clock()
-            read[name].append(reading(model, partial(ways[name], model, tokenizer, scorer, texts, options)))
-            seconds[name].append(clock() - start)
+    with progress(len(ways) * (1 + options.rounds), "run") as tick:
+        for way in ways.values():  # to warm up
+            way(model, tokenizer, scorer, texts, short)
+            tick()
+        for number in range(options.rounds):
+            for name in list(ways)[:: 1 if number % 2 else -1]:  # who goes first takes turns as well
+                torch.manual_seed(number)
+                start = clock()
+                read[name].append(reading(model, partial(ways[name], model, tokenizer, scorer, texts, options)))
+                seconds[name].append(clock() - start)
+                tick()
     return {
         "settings": {name: getattr(options, name) for name in (*COUNTS, "scorer", "clock")},
         "model": Path(str(model.config.name_or_path)).name,

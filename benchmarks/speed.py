@@ -22,6 +22,7 @@ from torch import Tensor
 
 import decoding
 import scorers
+from decoding.command import progress
 
 from . import rerank
 from .peers import RepeatedCache
@@ -160,11 +161,15 @@ def cases(
 
 def examine(ways: dict[str, Way], options: argparse.Namespace, models: Models) -> dict[str, Any]:
     """Counts of every way, its seconds in every round, and the machine's share: how fast bytes can be read."""
-    costs = {name: count(way) for name, way in ways.items()}  # and so all of them are warm
+    costs = {}
     block = torch.ones(models.bytes // 4)
     timed = {"read": Way(lambda criteria: block.sum(), whole=True), **ways}
-    before = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    seconds = measure(timed, options.rounds)
+    with progress(len(ways) + len(timed) * options.rounds, "call") as tick:
+        for name, way in ways.items():
+            costs[name] = count(way)  # and so all of them are warm
+            tick()
+        before = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+        seconds = measure(timed, options.rounds, tick=tick)
     return {
         "load": [before, os.getloadavg()[0] if hasattr(os, "getloadavg") else None],
         "read_seconds": seconds.pop("read"),

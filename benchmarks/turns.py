@@ -59,14 +59,21 @@ class Way:
         return clock() - start if self.whole else ticks.step
 
 
-def measure(ways: Mapping[str, Way], rounds: int, seed: int = 0) -> dict[str, list[float]]:
-    """Seconds of every way in every round: each round has every way once, in an order that is drawn anew."""
+def measure(
+    ways: Mapping[str, Way], rounds: int, seed: int = 0, tick: Callable[[], Any] = lambda: None
+) -> dict[str, list[float]]:
+    """Seconds of every way in every round: each round has every way once, in an order that is drawn anew.
+
+    Args:
+        tick: is called after each way, in time that is not counted.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     order = random.Random(seed)
     for number in range(rounds):
         for name in order.sample(list(ways), len(ways)):
             torch.manual_seed(number)
             seconds[name].append(ways[name].seconds())
+            tick()
     return seconds
 
 

@@ -78,15 +78,28 @@ def answer_interrupts() -> None:
 
 
 @contextmanager
-def table(names: Sequence[str]) -> Iterator[Callable[[Sequence[Any]], None]]:
+def progress(total: int, unit: str) -> Iterator[Callable[[], Any]]:
+    """Gives a function that moves a bar on by one. There is a bar on terminals alone, and nothing is left of it."""
+    from tqdm import tqdm
+
+    with tqdm(total=total, unit=unit, leave=False, disable=not sys.stderr.isatty()) as bar:
+        yield bar.update
+
+
+@contextmanager
+def table(names: Sequence[str], coming: Sequence[str] = ()) -> Iterator[Callable[[Sequence[Any]], None]]:
     """Gives a function that shows a row: at once, as a line of Markdown; on a terminal, in a coloured table.
 
     NO_COLOR is respected, and rich need not be installed.
+
+    Args:
+        coming: what each row is of, where rows take long: a terminal says which of them is being worked at.
     """
     try:
-        from rich.console import Console
+        from rich.console import Console, Group
         from rich.live import Live
         from rich.table import Table
+        from rich.text import Text
     except ImportError:
         rich = False
     else:
@@ -101,13 +114,22 @@ def table(names: Sequence[str]) -> Iterator[Callable[[Sequence[Any]], None]]:
         yield print_row
         return
     shown = Table(*map(str, names), header_style="bold cyan")
-    with Live(shown, console=Console(), auto_refresh=False, vertical_overflow="visible") as live:
+    with Live(console=Console(), auto_refresh=False, vertical_overflow="visible") as live:
+
+        def look() -> None:
+            number = shown.row_count
+            below = [Text(f"{number + 1} of {len(coming)}: {coming[number]}", "dim")] if number < len(coming) else []
+            live.update(Group(shown, *below), refresh=True)
 
         def add_row(cells: Sequence[Any]) -> None:
             shown.add_row(*map(str, cells))
-            live.refresh()
+            look()
 
-        yield add_row
+        look()
+        try:
+            yield add_row
+        finally:
+            live.update(shown, refresh=True)
 
 
 def interpreter() -> str:

@@ -89,11 +89,15 @@ def test_agrees_by_hand(votes):
     assert [one["mean"] for one in judging.agree(same, judging.read_votes(votes)).values()] == [0.5, 0.5]
 
 
+def interrupt(*arguments):
+    raise KeyboardInterrupt
+
+
 def test_italics_are_what_is_no_better_than_chance():
     better, same = {"mean": 0.6, "low": 0.51, "high": 0.7}, {"mean": 0.55, "low": 0.5, "high": 0.6}
     eleven = {"mean": 0.12, "low": 0.1, "high": 0.2}
     row = judging.line("one", {"document": better, "document 11-way": eleven, "random": same, "generated": same})
-    assert row == "| one | 60 (51-70) | 12 (10-20) | *55 (50-60)* |  | *55 (50-60)* |  |  |"
+    assert row == ["one", "60 (51-70)", "12 (10-20)", "*55 (50-60)*", "", "*55 (50-60)*", "", ""]
 
 
 def test_remembers_what_it_was_told():
@@ -122,6 +126,7 @@ def test_every_scorer_gets_a_row_and_a_killed_run_goes_on(documents, votes, tmp_
     about, _, *table = first.splitlines()
     assert about.startswith("4 of 24 windows of 2 documents, ")
     assert about.endswith("with a generated text; 4 pairs")
+    assert table[2].startswith("| chance | 50 | 9 |")
     names = [line.split(" | ")[0].removeprefix("| ") for line in table[3:]]
     assert names == [
         "number of characters", "Overlap", "Overlap, fitted", "MBR, chrF", "MBR, MiniLM", "Embedding, MiniLM",
@@ -132,6 +137,13 @@ def test_every_scorer_gets_a_row_and_a_killed_run_goes_on(documents, votes, tmp_
     assert found["Overlap"]["random"]["mean"] > 0.7 > found["number of characters"]["random"]["mean"]
     assert found["Overlap"]["document"]["windows"] == 4
     whole = rows.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(judging, "read_rows", interrupt)
+        assert judging.main(call) == 130
+        said = f"stopped; the rows so far are in {rows}; run it again to go on\n"
+        assert capsys.readouterr().err == said
+        assert judging.main([*call[:-2], "--output", str(tmp_path / "another")]) == 130
+        assert capsys.readouterr().err == "stopped; nothing was saved\n"
     rows.write_bytes(whole[: whole.index(b"\n") + 20])  # killed while it wrote the second row
     assert judging.main([*call, "--json"]) == 0
     again = json.loads(capsys.readouterr().out)

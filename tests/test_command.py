@@ -27,6 +27,30 @@ def show_table():
         add_row(["b", 2.5])
 
 
+def test_a_terminal_is_told_what_is_being_worked_at(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", screen := Screen())
+    monkeypatch.setenv("TERM", "xterm-256color")
+    with command.table(["name"], ["the first", "the second"]) as add_row:
+        assert "1 of 2: the first" in screen.getvalue()
+        assert "the second" not in screen.getvalue()
+        add_row(["a"])
+        assert "2 of 2: the second" in screen.getvalue()
+        add_row(["b"])
+    ended = screen.getvalue().rpartition("name")[2]
+    assert "a" in ended
+    assert "of 2" not in ended
+
+
+@pytest.mark.parametrize("kind", [Screen, io.StringIO])
+def test_progress_is_for_terminals(monkeypatch, kind):
+    monkeypatch.setattr(sys, "stderr", err := kind())
+    with command.progress(3, "round") as tick:
+        for _ in range(3):
+            tick()
+    assert ("/3" in err.getvalue()) is (kind is Screen)
+    assert "\n" not in err.getvalue()
+
+
 def test_a_table_is_markdown_in_a_pipe(capsys):
     show_table()
     assert capsys.readouterr().out == "| name | value |\n|---|---|\n| a | 1 |\n| b | 2.5 |\n"

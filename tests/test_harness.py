@@ -728,3 +728,24 @@ def test_continued_reads_its_own_kind(outputs):
     assert found.prefixes == [row["prefix"] for row in rows]
     assert found.runs[1] == [row["continuations"][1] for row in rows]
     assert io.StringIO(gzip.decompress(file.read_bytes()).decode()).readline() == json.dumps(rows[0]) + "\n"
+
+
+@pytest.mark.parametrize(("call", "files", "said"), [
+    (["run", "demo", "--output"], {}, "nothing was saved"),
+    (["run", "demo", "--output"], {"generations.jsonl": "{}\n{}\n{", "generations.00001.jsonl": "{}\n"},
+     "3 texts are in {folder}; run it again to go on"),
+    (["speed", "--output"], {}, "nothing was saved"),
+    (["speed", "--output"], {"speed.json": '{"cases": {"a": 1, "b": 2}}'},
+     "2 measured in {folder}/speed.json; run it again to go on"),
+    (["score"], {}, "scores in {folder} are as they were"),
+    (["report"], {}, "run it again to write what is missing"),
+])  # fmt: skip
+def test_ctrl_c_says_what_is_there(monkeypatch, tmp_path, capsys, call, files, said):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(command, call[0], interrupt)
+    assert command.main([*call, str(tmp_path)]) == 130
+    assert capsys.readouterr().err == f"stopped; {said.format(folder=tmp_path)}\n"

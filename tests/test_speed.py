@@ -104,7 +104,9 @@ def test_ratios_are_within_a_round_and_intervals_hold_the_median():
 def test_every_round_has_every_way_once_in_changing_order():
     seen = []
     ways = {name: turns.Way(lambda criteria, name=name: seen.append(name), whole=True) for name in "abcd"}
-    seconds = turns.measure(ways, 8)
+    ticks = iter(range(100))
+    seconds = turns.measure(ways, 8, tick=lambda: next(ticks))
+    assert next(ticks) == 32  # one after each call
     rounds = ["".join(seen[i : i + 4]) for i in range(0, 32, 4)]
     assert all(sorted(order) == list("abcd") for order in rounds)
     assert len(set(rounds)) > 3
