@@ -50,6 +50,29 @@ class CommandHelp(SphinxDirective):
         return [nodes.literal_block(text, text, language="none") for text in texts]
 
 
+class Comparison(SphinxDirective):
+    """What lies in a folder of results: report.md, pictures, the numbers to download; or how to make them."""
+
+    required_arguments = 1
+    final_argument_whitespace = True
+
+    def run(self) -> list[nodes.Node]:
+        """The content of a page, or a paragraph."""
+        path = self.arguments[0]
+        folder = Path(self.env.doc2path(self.env.docname)).parent / path
+        report = folder / "report.md"
+        if not report.is_file():
+            lines = [f"`{path}` is not in this copy. To make the figures, in some hours:", "", "```console",
+                     "$ python -m benchmarks run comparison --output results", "```"]  # fmt: skip
+            return self.parse_text_to_nodes("\n".join(lines))
+        self.env.note_dependency(str(report))
+        text = re.sub(r"\A# .*\n", "", report.read_text(encoding="utf-8"))  # this page has a title
+        pictures = [f"![{file.stem} of the comparison]({path}/{file.name})" for file in sorted(folder.glob("*.svg"))]
+        others = [f"{{download}}`{file.name} <{path}/{file.name}>`" for file in sorted(folder.glob("*.json"))]
+        kept = ["The numbers, for programs: " + ", ".join(others)] if others else []
+        return self.parse_text_to_nodes("\n\n".join([*pictures, text, *kept]))
+
+
 def write_block(self, node: nodes.math_block) -> None:
     """A displayed formula; browsers draw MathML themselves, so no script is needed."""
     self.body.append(f'<div class="math">{tex2mathml(node.astext(), as_block=True)}</div>')
@@ -83,4 +106,5 @@ def setup(app: Sphinx) -> None:
     """Register what Sphinx does not bring."""
     app.connect("autodoc-process-docstring", escape, priority=400)  # before napoleon makes sections of them
     app.add_directive("command-help", CommandHelp)
+    app.add_directive("comparison", Comparison)
     app.add_html_math_renderer("mathml", (write_inline, None), (write_block, None))

@@ -4,6 +4,8 @@ import doctest
 import importlib
 import re
 import shlex
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -131,6 +133,41 @@ def test_public_names_are_documented(package):
 def test_every_metric_module_is_in_the_reference():
     there = re.findall(r"automodule:: (\S+)", PAGES["docs/reference/metrics.md"])
     assert sorted(there) == [module for module in MODULES if module.startswith("benchmarks.metrics.")]
+
+
+@pytest.mark.slow
+def test_results_are_shown_when_they_are_there_and_missed_in_a_line_when_not(tmp_path):
+    """By Sphinx, strict; the report is one as the benchmarks write it, with tables, details and blocks."""
+    pytest.importorskip("sphinx")
+
+    from benchmarks.plots import draw
+    from benchmarks.report import markdown
+
+    from .reports import make_scores
+
+    folder = tmp_path / "results"
+    folder.mkdir()
+    (folder / "report.md").write_text(markdown(make_scores()))
+    (folder / "summary.json").write_text("{}")
+    draw(make_scores(), folder / "report.svg")
+    source = tmp_path / "docs"
+    source.mkdir()
+    (source / "conf.py").write_text((ROOT / "docs/conf.py").read_text().replace('["_static"]', "[]"))
+    page = "# {0}\n\n```{{comparison}} ../{0}\n```\n"
+    (source / "index.md").write_text(page.format("results") + "\n```{toctree}\nother\n```\n")
+    (source / "other.md").write_text(page.format("nothing"))
+    call = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", str(source), str(tmp_path / "built")]
+    done = subprocess.run(call, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    shown, missed = ((tmp_path / "built" / name).read_text() for name in ("index.html", "other.html"))
+    assert shown.count("<h1>") == 1
+    assert "0.938" in shown
+    assert "<details><summary>diversity" in shown
+    assert "<script>window.pwned" not in shown
+    assert (tmp_path / "built" / "_images" / "report.svg").is_file()
+    assert re.search(r'href="_downloads/\w+/summary.json"', shown)
+    assert "is not in this copy" in missed
+    assert "<img" not in missed
 
 
 LISTED = re.findall(r"\{command-help\} (\S+)", PAGES["docs/reference/commands.md"])
