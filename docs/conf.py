@@ -30,6 +30,7 @@ html_css_files = ["site.css"]
 html_math_renderer = "mathml"
 html_copy_source = False
 html_show_sphinx = False
+html_show_copyright = False
 suppress_warnings = ["misc.highlighting_failure"]  # console blocks hold words, and words apostrophes
 
 
@@ -62,8 +63,8 @@ class Comparison(SphinxDirective):
         folder = Path(self.env.doc2path(self.env.docname)).parent / path
         report = folder / "report.md"
         if not report.is_file():
-            lines = [f"`{path}` is not in this copy. To make the figures, in some hours:", "", "```console",
-                     "$ python -m benchmarks run comparison --output results", "```"]  # fmt: skip
+            lines = [f"`{path.lstrip('./')}` is not in this copy. To make the figures, in some hours:", "",
+                     "```console", "$ python -m benchmarks run comparison --output results", "```"]  # fmt: skip
             return self.parse_text_to_nodes("\n".join(lines))
         self.env.note_dependency(str(report))
         text = re.sub(r"\A# .*\n", "", report.read_text(encoding="utf-8"))  # this page has a title

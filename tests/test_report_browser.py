@@ -310,6 +310,14 @@ def test_crowded_points_are_told_apart_and_one_that_is_equal_beats_by_the_other_
     check_labels(page, "#plot-1", 6, 1280)
 
 
+def test_shares_are_not_drawn_on_a_logarithmic_scale_and_times_are(visit, tmp_path):
+    metrics = {"diversity": {"title": "share", "unit": "%"}, "coherence": {"title": "time", "unit": "s"}}
+    systems = [{"decoder": str(v), "metrics": {name: {"value": v} for name in metrics}} for v in (3.0, 40.0, 90.0)]
+    (tmp_path / "report.html").write_text(html({"task": "t", "metrics": metrics, "systems": systems}, []))
+    titles = visit(tmp_path / "report.html").locator("#plot-1 .axis").all_text_contents()
+    assert titles == ["share (%)", "time (s) (logarithmic)"]
+
+
 @pytest.mark.parametrize("width", [1280, 600, 360])
 def test_labels_are_inside_and_do_not_cover_each_other(visit, file, width):
     page = visit(file, width=width)

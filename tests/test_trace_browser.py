@@ -182,13 +182,26 @@ def test_keyboard_reaches_everything(open_trace, search):
     assert page.locator("#answer tbody [tabindex='0']").count() == 1
 
 
+MIDDLE = "(() => { const box = document.activeElement.getClientRects()[0]; return (box.left + box.right) / 2; })()"
+LINE = """(() => {
+    const here = document.activeElement.getClientRects()[0];
+    return [...document.querySelectorAll(".token")].map((one) => one.getClientRects()[0])
+        .filter((box) => box && Math.abs(box.top - here.top) < here.height / 2)
+        .map((box) => (box.left + box.right) / 2);
+})()"""
+
+
 def test_lines_are_walked_up_and_down(open_trace):
     page = open_trace(evil_trace(120), "long.html", width=900)
     page.locator(".token").nth(60).click()
     top = lambda: page.evaluate("document.activeElement.getClientRects()[0].top + scrollY")
     here = top()
+    middle = page.evaluate(MIDDLE)
     page.keyboard.press("ArrowUp")
     assert top() < here
+    line = page.evaluate(LINE)
+    assert len(line) > 2
+    assert page.evaluate(MIDDLE) == min(line, key=lambda x: abs(x - middle))  # the one above, not just any
     page.keyboard.press("ArrowDown")
     assert abs(top() - here) < 8
 
@@ -314,6 +327,71 @@ def test_tree_of_a_reranker(open_trace, reranked):
     page.locator("#which").select_option("1")
     page.locator("#which").select_option("0")
     assert not page.locator("#branch").is_visible()
+
+
+def decided(guides, candidates, chosen, **options):
+    """A trace of one token, chosen from candidates that are told by hand."""
+    tokens = tuple(Candidate(i, text, logps, terms) for i, (text, logps, terms) in enumerate(candidates))
+    choice = Choice(0, None, chosen, candidates[chosen][0], None, 1, 0.5, tokens, **options)
+    trace = Trace()
+    trace.calls = [Call("by hand", "none", "", {}, guides, [[(9, "so")]], [choice], [0])]
+    return trace
+
+
+def test_a_guide_that_forbids_or_allows_says_so_and_one_that_does_nothing_has_no_column(open_trace):
+    candidates = [("A", (-0.5, None, None), {}), ("B", (-1.0, -0.4, -0.4), {}), ("C", (None, -2.0, -2.0), {})]
+    page = open_trace(decided(["Ban(1)", "Idle()"], candidates, 1), "forbids.html")
+    assert page.locator("#answer thead th").all_text_contents() == ["token", "model", "Ban", "after guides"]
+    cells = page.locator("#answer tbody tr[data-candidate]").evaluate_all(
+        "all => all.map((row) => [...row.cells].map((cell) => cell.textContent.trim()))"
+    )
+    assert cells == [["B ✓", "36.8 %", "\N{MULTIPLICATION SIGN}1.82", "67 %"], ["C", "forbidden", "allows", "13.5 %"],
+                     ["A", "60.7 %", "forbids", "forbidden"]]  # fmt: skip
+    said = page.locator("#answer").text_content()
+    assert "The model alone preferred A (60.7 %); after the guides B leads (67 %)." in said
+    assert page.locator("#answer dt").all_text_contents() == ["Ban", "Idle"]
+    assert page.locator("#answer dd").nth(1).text_content() == "changed nothing here"
+
+
+def test_a_copy_that_takes_the_second_best_says_why(open_trace):
+    candidates = [("A", (-0.5,), {"score": 0.9, "x": 0.9}), ("B", (-1.0,), {"score": 0.4, "x": 0.4})]
+    for chosen in (0, 1):
+        page = open_trace(decided([], candidates, chosen, weights={"x": 1.0}), "copy.html")
+        said = page.locator("#answer").text_content()
+        assert ("the best score" if chosen == 0 else "the 2nd best score") in said
+        assert ("each copy takes another" in said) is (chosen == 1)
+        assert page.locator("#answer tbody th").first.text_content().startswith("A")  # by score, whichever was taken
+
+
+def test_escape_in_the_text_takes_the_frame_away(open_trace, search):
+    page = open_trace(search)
+    page.locator(".token").nth(3).click()
+    page.mouse.move(2, 2)
+    assert page.locator("#text .near").count() == 1
+    page.keyboard.press("Escape")
+    assert page.locator("#text .near").count() == 0
+
+
+def test_a_level_of_the_tree_is_in_the_order_of_the_scores_and_walked_by_the_arrows(open_trace, reranked):
+    page = open_trace(reranked, "level.html")
+    call = reranked.calls[0]
+    first = call.selections[0]
+    own = [i for i, last in enumerate(first.choices) if call.choices[last].prompt == 0]
+    wanted = [first.choices[i] for i in sorted(own, key=lambda i: -first.scores[i])]
+    nodes = page.locator("#tree .node")
+    places = nodes.evaluate_all(
+        "all => all.map((one) => { const box = one.querySelector('.box').getBBox(); "
+        "return [box.x, box.y, Number(one.dataset.node)]; })"
+    )
+    left = min(x for x, _, _ in places)
+    assert [node for _, _, node in sorted(one for one in places if one[0] == left)] == wanted
+    focused = "Number(document.activeElement.dataset.node)"
+    page.locator(f"#tree .node[data-node='{wanted[0]}']").first.focus()
+    for node in wanted[1:]:
+        page.keyboard.press("ArrowDown")
+        assert page.evaluate(focused) == node
+    page.keyboard.press("ArrowUp")
+    assert page.evaluate(focused) == wanted[-2]
 
 
 def test_of_several_texts_that_were_kept_the_best_is_the_one_in_blue(open_trace, reranked):
