@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> None:
     model, _ = decoding.load(options.model)
     names = ["rows", "prompt", "second prompt", "padding", "separate / greedy", "joint / greedy", "joint / separate"]
     cases = list(product(options.batch, options.lengths or LENGTHS))
-    with table(names, [f"{rows} rows, {first} and {second} tokens" for rows, (first, second) in cases]) as add_row:
+    with table(names, [f"batch {rows}, {first} and {second} tokens" for rows, (first, second) in cases]) as add_row:
         for rows, (first, second) in cases:
             seconds = measure(ways(model, rows, first, second, options.new_tokens), options.rounds)
             pairs = [("separate", "greedy"), ("joint", "greedy"), ("joint", "separate")]
