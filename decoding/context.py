@@ -384,34 +384,53 @@ class Context:
         return config._attn_implementation, self.model.dtype, self.model.device, padded, full
 
     def _prove(self, tokens: Tensor, new: int) -> None:
-        """Feed by both paths, compare what they say, and remember it; go on by the fast one only if it is the same.
+        """Feed by the fast path, and some rows by the general one too; remember whether both say the same.
 
         Some models are wrong without an error when siblings share a forward (they see to positions or reach by
-        themselves), so no list of names decides, but a step on the prompt in hand.
+        themselves), so no list of names decides, but a step on the prompt in hand. A few rows are enough, and a copy of
+        the cache for each row would be what the fast path is there to spare.
         """
         circumstances, verdict = self._circumstances(), Verdict(shares=False)
-        general = copy.copy(self)
-        general._inputs = dict(self._inputs)
-        general._carry = type(self._carry)(past_key_values=twin(self._carry["past_key_values"]))
-        out = general._forward(tokens, new, output_hidden_states=True)
+        rows = self._witnesses()
+        general = self._twin()
+        general._states = None
+        general._choose(rows)
+        out = general._forward(tokens[rows], new, output_hidden_states=True)
         general._take(out, states=False)
-        hidden = last_states(out)
+        hidden, logits = last_states(out)[:, -1], general.logits
+        del general, out  # and with them the copies of the cache
+        before, found = self._twin(), None
         try:
             with overhear(self.model) as said:
                 found = self._share(tokens, new, headless=False, states=True)
             assert found is not None
             assert self._forest is not None
-            if is_same(unit(found[:, -1]), unit(hidden[:, -1]), self.model.dtype):
+            if is_same(unit(found[rows, -1]), unit(hidden), self.model.dtype):
                 heard = bool(said) and torch.equal(self._forest.tips(said[-1]), found)
-                verdict = Verdict(True, heard and is_headless(self.model, found[:, -1], general.logits))
+                verdict = Verdict(True, heard and is_headless(self.model, found[rows, -1], logits))
         except Exception as error:  # whatever a model says to masks and positions that it does not expect
             logging.getLogger(__name__).debug("%s: siblings in one forward: %r", type(self.model).__name__, error)
-        if not verdict.shares:
-            self.__dict__.update(general.__dict__)
-        if self.keep_states:
-            self._keep(hidden)
-        self._verdict = VERDICTS.setdefault(self.model, {})[circumstances] = verdict
+        self._verdict = before._verdict = VERDICTS.setdefault(self.model, {})[circumstances] = verdict
         logging.getLogger(__name__).info("%s: %s", type(self.model).__name__, verdict)
+        if not verdict.shares:
+            self.__dict__.update(before.__dict__)
+            self._take(self._forward(tokens, new), self.keep_states)
+        elif self.keep_states and found is not None:
+            self._keep(found)
+
+    def _witnesses(self) -> Tensor:
+        """Which rows a proof is made on: a sibling, the last one, and one of the prompt with the most padding."""
+        count = self._batch if self._rows is None else len(self._rows)
+        mask = self._gathered(self._inputs.get("attention_mask"))
+        padded = 0 if mask is None else int(mask.sum(-1).argmin())
+        return torch.tensor(sorted({min(1, count - 1), count - 1, padded}), device=self.prompt.device)
+
+    def _twin(self) -> "Context":
+        """This context once more, to be fed in another way: what is fed to one is not seen by the other."""
+        other = copy.copy(self)
+        other._inputs = dict(self._inputs)
+        other._carry = type(self._carry)(past_key_values=twin(self._carry["past_key_values"]))
+        return other
 
     def _choose(self, rows: Tensor) -> None:
         """Compose a choice of rows with those before it."""

@@ -72,6 +72,7 @@ def test_only_new_tokens_are_fed_and_lazily():
 
 def test_a_pure_fork_and_its_merge_copy_no_cache(monkeypatch):
     context, gathered = make(tiny.llama(), PROMPTS), []
+    context.share = False  # the general path, whose rows are the cache's
     context(torch.zeros(3, 0, dtype=torch.long))
     cache = context._carry["past_key_values"]
     monkeypatch.setattr(cache, "reorder_cache", gathered.append)

@@ -149,7 +149,7 @@ def test_one_forward_a_token(make):
     model.register_forward_pre_hook(lambda _, args, kwargs: shapes.append(kwargs["input_ids"].shape), with_kwargs=True)
     call = {"n": 6, "min_new_tokens": 6}
     search(model, PROMPTS, ContrastiveSearch(k=4), **call)
-    assert shapes == [(3, 9), (12, 1)] + [(3, 4)] * 6
+    assert shapes == [(3, 9), (3, 1)] + [(3, 4)] * 6
     shapes.clear()
     search(model, PROMPTS, ContrastiveSearch(k=4), **call)
     assert shapes == [(3, 9)] + [(3, 4)] * 6

@@ -167,6 +167,17 @@ def test_a_model_that_is_wrong_without_an_error_is_found_out(monkeypatch):
     assert found[0, 11:].tolist() == oracles.contrastive_search(tiny.llama(), PROMPTS[0], 8, 4, 0.6)
 
 
+def test_a_proof_copies_the_cache_for_few_rows():
+    """And goes on by the general path, with all rows, where it fails."""
+    model, shapes = tiny.llama(), []
+    model.register_forward_pre_hook(lambda _, args, kwargs: shapes.append(kwargs["input_ids"].shape), with_kwargs=True)
+    call = {**tiny.batch(PROMPTS[:2]), "processors": [ContrastiveSearch(k=6)], "max_new_tokens": 2}
+    decoding.generate(model, **call)
+    assert shapes == [(2, 11), (3, 1), (2, 6), (2, 6)]
+    decoding.generate(model, **call)
+    assert shapes[4:] == [(2, 11), (2, 6), (2, 6)]
+
+
 def test_a_model_whose_head_cannot_run_alone_keeps_its_logits(monkeypatch):
     model = tiny.llama()
     forward = type(model).forward
