@@ -92,7 +92,7 @@ def run(options: argparse.Namespace) -> None:
 
 def hints() -> Iterator[str]:
     """What to do next, by commands that work as they stand and files that are there."""
-    yield f"{'A prompt of your own:':24}{interpreter()} -m decoding \"My neighbour keeps bees because\""
+    yield f'{"A prompt of your own:":24}{interpreter()} -m decoding "My neighbour keeps bees because"'
     for what, page in (("What that page says:", "why-this-token.md"), ("Methods, in Python:", "first-steps.md")):
         if (PAGES / page).exists():
             yield f"{what:24}{os.path.relpath(PAGES / page)}"
