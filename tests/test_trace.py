@@ -33,6 +33,7 @@ from decoding import (
     Trace,
 )
 from decoding.texts import Pieces
+from decoding.trace import Call, Candidate, Choice
 
 from . import oracles, tiny
 from .test_contrastive import PROMPTS, Mix, slow_processors
@@ -550,6 +551,15 @@ def test_json_and_back(decoder):
     assert again.calls is not trace.calls
     assert again.to_json() == text
     assert plain(trace.to_dict())
+
+
+def test_a_candidate_that_names_a_place_and_no_term_comes_back():
+    token = Candidate(3, "c", (-1.0,), places={"nearest": 1})
+    trace = Trace()
+    trace.calls = [Call(choices=[Choice(0, None, 3, "c", None, 1, 0.5, (token, Candidate(4, "d", (-2.0,))))], rows=[0])]
+    again = Trace.from_json(trace.to_json())
+    assert again.calls[0].choices[0].token.places == {"nearest": 1}
+    assert again == trace
 
 
 def plain(value):
