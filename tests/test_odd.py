@@ -1,6 +1,7 @@
 """Odd calls are right or one clear error: shapes, masks, limits, broken models, training mode, threads, interrupts."""
 
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -200,14 +201,10 @@ class Ended:
         self.ended += 1
 
 
-@pytest.mark.parametrize("parts", PARTS)
-@pytest.mark.parametrize("forward", [0, 2])
-def test_an_interrupt_leaves_nothing_behind(parts, forward):
-    """In the middle of a forward: no hooks, gradients as before, the stream ended, and the next call is right."""
-    model, streamer, seen = odd.small(), Ended(), []
-    expected = generate(model, PARTS[parts](), odd.PLAIN)
-    hooks = lambda: [(len(m._forward_hooks), len(m._forward_pre_hooks), m.training) for m in model.modules()]
-    before = hooks()  # transformers' own, which stay
+@contextmanager
+def interrupted(model, forward):
+    """The block's generation is interrupted in the middle of a forward, the first being 0, and must say so."""
+    seen = []
 
     def interrupt(*_):
         seen.append(1)
@@ -216,8 +213,21 @@ def test_an_interrupt_leaves_nothing_behind(parts, forward):
 
     hook = model.transformer.h[0].mlp.register_forward_pre_hook(interrupt)
     with pytest.raises(KeyboardInterrupt):
-        generate(model, PARTS[parts](), {**odd.PLAIN, "streamer": streamer})
+        yield
     hook.remove()
+
+
+@pytest.mark.parametrize("parts", PARTS)
+@pytest.mark.parametrize("forward", [0, 2])
+def test_an_interrupt_leaves_nothing_behind(parts, forward):
+    """In the middle of a forward: no hooks, gradients as before, the stream ended, and the next call is right."""
+    model, streamer = odd.small(), Ended()
+    expected = generate(model, PARTS[parts](), odd.PLAIN)
+    hooks = lambda: [(len(m._forward_hooks), len(m._forward_pre_hooks), m.training) for m in model.modules()]
+    before = hooks()  # transformers' own, which stay
+
+    with interrupted(model, forward):
+        generate(model, PARTS[parts](), {**odd.PLAIN, "streamer": streamer})
     assert torch.is_grad_enabled()
     assert streamer.ended == 1
     assert hooks() == before
@@ -236,17 +246,9 @@ def test_an_interrupt_leaves_a_callers_cache_as_it_was(parts, forward):
         model(call["input_ids"][:, :2], past_key_values=cache)
         read = 2
     expected = generate(model, asked(), call)
-    before, seen = [layer.keys.clone() for layer in cache.layers if read], []
-
-    def interrupt(*_):
-        seen.append(1)
-        if len(seen) > forward:
-            raise KeyboardInterrupt
-
-    hook = model.transformer.h[0].mlp.register_forward_pre_hook(interrupt)
-    with pytest.raises(KeyboardInterrupt):
+    before = [layer.keys.clone() for layer in cache.layers if read]
+    with interrupted(model, forward):
         generate(model, asked(), {**call, "past_key_values": cache})
-    hook.remove()
     assert cache.get_seq_length() == read
     assert all(torch.equal(layer.keys, keys) for layer, keys in zip(cache.layers, before, strict=False))
     assert torch.equal(generate(model, asked(), {**call, "past_key_values": cache}), expected)
