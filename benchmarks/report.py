@@ -16,7 +16,10 @@ from markupsafe import Markup
 from decoding.display import policy, source, template, to_json
 
 from . import plots, tables
-from .tables import HUMAN, WORDS, Column, latex, markdown, show
+from .latex import latex
+from .markdown import markdown
+from .tables import HUMAN, WORDS, Column
+from .terminal import show
 
 __all__ = ["html", "latex", "markdown", "report", "show"]
 

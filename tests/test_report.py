@@ -23,6 +23,7 @@ from rich.console import Console
 
 from benchmarks import plots, tables
 from benchmarks import report as page
+from benchmarks.latex import tex
 from benchmarks.report import html, latex, markdown, report, show
 
 from .reports import AWKWARD, EVIL, HUMAN, METRICS, ODD, VALUES, WIDTHS, make_generations, make_scores
@@ -206,7 +207,7 @@ def test_latex_escapes_names():
     assert r"\textbackslash{}\{\}\$\#" in text
     assert re.findall(r"\\label\{(.*?)\}", text) == ["tab:news-i-more-i", "tab:news-i-more-i-2"]
     assert r"\caption{news \textless{}i\textgreater{}\& more\textless{}/i\textgreater{}, part 2. $\downarrow$" in text
-    assert tables.tex("a--b---c") == "a-{}-b-{}-{}-c"
+    assert tex("a--b---c") == "a-{}-b-{}-{}-c"
     for line in text.splitlines():  # a line after \\ that begins with [ or * would be its argument
         assert not line.strip().startswith(("[", "*"))
 
@@ -564,7 +565,7 @@ def test_pictures_of_little_and_of_odd_names(tmp_path):
     assert (tmp_path / "none.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("name", ["report", "tables", "plots"])
+@pytest.mark.parametrize("name", ["report", "markdown", "latex", "terminal", "plots"])
 def test_docstring_examples_run(name):
     result = doctest.testmod(importlib.import_module(f"benchmarks.{name}"))
     assert result.failed == 0
