@@ -170,7 +170,7 @@ class Decoder:
                 rows = reranker.best(hypotheses) if ended else reranker(hypotheses)
                 if rows is not None or ended:
                     hypotheses.select(checked_rows(reranker, rows, hypotheses, ended))
-                    if len(hypotheses.done) > hypotheses.prompts and hypotheses.done.all():  # all that are left ended
+                    if not ended and hypotheses.done.all():  # all that are left
                         hypotheses.select(checked_rows(reranker, reranker.best(hypotheses), hypotheses, True))
             step = hypotheses.step()
             record.follow(step)

@@ -184,6 +184,5 @@ def rerank(
             if last:
                 return [ids[0] for ids in kept], rounds
             rows = [(i, ids) for i, own in enumerate(kept) for ids in own for _ in range(1 if ended(ids) else samples)]
-    if len(rows) > len(prompts):  # all that were kept have ended: they are judged once more
-        rounds.append([(i, ids, score(i, ids)) for i, own in enumerate(kept) for ids in own])
+    rounds.append([(i, ids, score(i, ids)) for i, own in enumerate(kept) for ids in own])  # all have ended: the end
     return [own[0] for own in kept], rounds

@@ -290,6 +290,23 @@ def test_paper_cuts_at_the_end_of_a_sentence():
         assert row[end:] == [tiny.PAD] * (115 - end)
 
 
+def test_paper_cuts_where_what_is_kept_has_ended_before_the_rest():
+    """Of two texts the one that has ended is kept, so that the search is over: it is cut all the same."""
+    full_stop, a, b = TOKENIZER.convert_tokens_to_ids([".", "a", "b"])
+
+    def say(tokens, logits):
+        place = tokens.shape[1] - 9
+        said = torch.tensor([[full_stop, a, tiny.EOS, b][place]] * len(tokens))
+        if place == 2:
+            said[1::2] = b
+        return torch.full_like(logits, -torch.inf).scatter(1, said[:, None], 0.0)
+
+    shortest = lambda prefixes, texts: [-float(len(text)) for text in texts]
+    part = Rerank(shortest, every=3, samples=2, beams=1, tokenizer=TOKENIZER, paper=True)
+    out = ask(tiny.gpt2(), PROMPTS, part, say, top_k=50)
+    assert out.sequences[:, 9:].tolist() == [[full_stop, tiny.PAD, tiny.PAD]] * 3
+
+
 def test_paper_through_generate_of_transformers_must_be_asked_in_full():
     model, inputs = tiny.gpt2(), tiny.batch(PROMPTS)
     part = Rerank(judges, samples=2, tokenizer=TOKENIZER, paper=True)
