@@ -77,7 +77,7 @@ class FrustratinglySimple(Picker):
         guided = hypotheses.logits()  # (R, V)
         logits, candidates = guided.topk(self.k)  # (R, k)
         probs = guided.softmax(-1).gather(-1, candidates)
-        penalty = ngram_probability(hypotheses.tokens, real(hypotheses), candidates, self.n, self.beta).to(probs)
+        penalty = ngram_probability(*text(hypotheses), candidates, self.n, self.beta).to(probs)
         free = torch.isin(candidates, torch.tensor(self.exempt, dtype=torch.long, device=candidates.device))
         penalty = penalty.masked_fill(free, 0)
         scores = ((1 - self.alpha) * probs - self.alpha * penalty).masked_fill(logits == -torch.inf, -torch.inf)
@@ -91,7 +91,7 @@ def ngram_probability(tokens: Tensor, mask: Tensor, candidates: Tensor, n: int, 
     """The smoothed n-gram model of each row's own text, for tokens that may follow it; see `FrustratinglySimple`.
 
     Args:
-        tokens: (R, T) int64. mask: (R, T) bool, False for padding. candidates: (R, k) int64.
+        tokens: (R, T) int64. mask: (R, T) bool, False for padding, on the left. candidates: (R, k) int64.
 
     Returns:
         (R, k) float64 in [0, 1].
@@ -120,7 +120,9 @@ def ngram_probability(tokens: Tensor, mask: Tensor, candidates: Tensor, n: int, 
     return torch.where(mask.sum(-1, keepdim=True) >= n - 1, probability, 0)
 
 
-def real(hypotheses: Hypotheses) -> Tensor:
-    """(R, T) bool: which of the tokens are no padding."""
-    mask = hypotheses.read().mask
-    return mask[:, mask.shape[1] - hypotheses.tokens.shape[1] :].bool().to(hypotheses.tokens.device)
+def text(hypotheses: Hypotheses) -> tuple[Tensor, Tensor]:
+    """(R, T) int64 tokens, and (R, T) bool which of them are no padding; what a mask leaves out goes to the left."""
+    tokens, mask = hypotheses.tokens, hypotheses.read().mask
+    mask = mask[:, mask.shape[1] - tokens.shape[1] :].bool().to(tokens.device)
+    order = mask.int().argsort(dim=1, stable=True)
+    return tokens.gather(1, order), mask.gather(1, order)

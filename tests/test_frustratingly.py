@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import RepetitionPenaltyLogitsProcessor
 
+import decoding
 from decoding import Context, Decoder, FrustratinglySimple, Guide, Rerank
 from decoding.frustratingly import ngram_probability
 from decoding.joint import Share
@@ -120,6 +121,19 @@ def test_the_ngram_model_is_the_slow_one_behind_any_padding(ids, padding, n, bet
     candidates = torch.arange(5)[None]
     expected = torch.tensor([[smoothed(ids, v, n, beta) for v in range(5)]], dtype=torch.float64)
     torch.testing.assert_close(ngram_probability(tokens, mask, candidates, n, beta), expected)
+
+
+def test_what_a_mask_leaves_out_is_not_between_two_tokens():
+    model, text = tiny.gpt2(), [7, 9, 7, 9, 40, 7]
+    ids = torch.tensor([[7, 0, 9, 7, 33, 9, 40, 12, 7], [0, 0, 0, *text]])
+    mask = torch.tensor([[1, 0, 1, 1, 0, 1, 1, 0, 1], [0, 0, 0, *[1] * 6]])
+    part, said = FrustratinglySimple(3, 0.9), torch.tensor([7, 9, 40])
+    few = lambda tokens, logits: torch.full_like(logits, -torch.inf).index_copy(1, said, logits[:, said] / 9)
+    rows = decoding.generate(model, ids, attention_mask=mask, processors=[few, part], max_new_tokens=12)[:, 9:]
+    expected = frustratingly_simple(
+        model, text, 12, 3, 0.9, 3, 0.9, guide=lambda ids, logits: few(None, logits[None])[0]
+    )  # fmt: skip
+    assert rows.tolist() == [expected] * 2
 
 
 def test_forbidden_tokens_are_never_taken_however_few_are_left():
