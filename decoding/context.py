@@ -22,6 +22,7 @@ from .attention import grouped
 from .caches import can_be_copied, can_be_cropped, distinct, gather, holds_tokens, last_states, shown_outputs, twin
 from .forest import Forest, can_grow
 from .head import no_logits, overhear, project
+from .inputs import refuse_tokens
 from .states import States, is_identity, unit
 from .verdict import VERDICTS, Verdict, is_headless, is_known_headless, is_same
 
@@ -71,6 +72,8 @@ class Context:
         self.raw = raw
         self.model: Any = model  # Any: transformers gives its models no type with `generate`
         self.prompt, self.generation_config = prompt, generation_config
+        embedded = None if model.config.is_encoder_decoder else model_kwargs.get("inputs_embeds")
+        self._width = (prompt if embedded is None else embedded).shape[1]  # of the prompt, of tokens or not
         self.fed = -1  # continuation tokens fed so far; -1: the prompt is still to be read
         self.keep_states = keep_states
         self._shown = shown_outputs(model_kwargs, self.model.config.is_encoder_decoder)
@@ -114,7 +117,7 @@ class Context:
         """A fresh context on the same prompt: of another model, of this one, or with `changes` to its `raw` content.
 
         Raises:
-            ValueError: the prompt, or the images in it, are not there to be read again.
+            ValueError: the prompt, or the images in it, are not there to be read again; `model` lacks its tokens.
         """
         if self.model.config.is_encoder_decoder or "inputs_embeds" in self._inputs:
             raise ValueError(
@@ -127,7 +130,10 @@ class Context:
             raise ValueError("the images of this prompt came encoded: call decoding.generate, which still has them")
         copies = self.generation_config.num_return_sequences or 1 if self.content else 1
         prompt, mask, content = self.prompt[::copies], self.mask[::copies], {**(self.raw or {}), **changes}
-        context = Context.of(self.model if model is None else model, prompt, mask, **content)
+        model = self.model if model is None else model
+        if not content:  # images have ids of their own
+            refuse_tokens(model, prompt, f"the prompt of {model.config.name_or_path or type(model).__name__}")
+        context = Context.of(model, prompt, mask, **content)
         if copies > 1:
             context.select(torch.arange(len(prompt)).repeat_interleave(copies))
         return context
@@ -204,7 +210,7 @@ class Context:
         name = "decoder_attention_mask" if self.model.config.is_encoder_decoder else "attention_mask"
         if (mask := self._inputs.get(name)) is not None:
             return self._gathered(mask)
-        length = self.prompt.shape[1] + max(self.fed, 0) if self._states is None else self.states.shape[1]
+        length = self._width + max(self.fed, 0) if self._states is None else self.states.shape[1]
         return torch.ones(len(self.prompt), length, dtype=torch.long, device=self.prompt.device)
 
     @property

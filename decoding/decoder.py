@@ -207,8 +207,8 @@ class Decoder:
             if isinstance(part, Part):
                 part.check(model, generation_config)
         context = Context(model, input_ids, generation_config, keep_states=picker.keep_states, **model_kwargs)
-        if not (model.config.is_encoder_decoder or context.borrowed):
-            refuse_prompts(model, input_ids, model_kwargs, context.mask)
+        if not model.config.is_encoder_decoder:
+            refuse_prompts(model, input_ids, model_kwargs, context.mask, whole=not context.borrowed)
         mask = context.mask if trace is not None else None
         guides = [(guide, guide.contexts(context) if isinstance(guide, Guide) else ()) for guide in self.guides]
         if not generation_config.return_dict_in_generate:  # which shows the main prompt's state alone

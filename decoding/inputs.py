@@ -52,25 +52,35 @@ def refuse_mask(tokens: Tensor, mask: Any) -> None:
         )
 
 
-def refuse_prompts(model: PreTrainedModel, tokens: Tensor, inputs: Mapping[str, Any], mask: Tensor | None) -> None:
+def refuse_tokens(model: Any, tokens: Tensor, name: str) -> None:
+    """Raise ValueError for ids that a model has no embedding of."""
+    embedding = model.get_input_embeddings()
+    if not isinstance(embedding, nn.Embedding):
+        return
+    least, most = int(tokens.min()), int(tokens.max())
+    if least < 0 or most >= embedding.num_embeddings:
+        wrong = least if least < 0 else most
+        raise ValueError(f"{name} has the token {wrong}, and the model knows 0 to {embedding.num_embeddings - 1}")
+
+
+def refuse_prompts(
+    model: PreTrainedModel, tokens: Tensor, inputs: Mapping[str, Any], mask: Tensor | None, whole: bool = True
+) -> None:
     """Raise ValueError for prompts whose ids or mask the model would misread or fail over.
 
     Args:
         tokens: (P, T) int64, as transformers hands them over. inputs: the rest that it prepared. mask: (P, T) or None.
+        whole: whether nothing was read before them; else the mask may tell of that too, and be wider.
     """
-    if inputs.get("inputs_embeds") is not None:  # then the prompt is no tokens
-        return
-    refuse_shape(tokens)
-    embedding = model.get_input_embeddings()
-    seen = any(name.startswith(("pixel", "image", "input_features")) for name in inputs)  # these have ids of their own
-    if isinstance(embedding, nn.Embedding) and not seen:
-        least, most = int(tokens.min()), int(tokens.max())
-        if least < 0 or most >= embedding.num_embeddings:
-            wrong = least if least < 0 else most
-            raise ValueError(f"a prompt has the token {wrong}, and the model knows 0 to {embedding.num_embeddings - 1}")
+    if inputs.get("inputs_embeds") is None:  # else the prompt is no tokens
+        refuse_shape(tokens)
+        seen = any(name.startswith(("pixel", "image", "input_features")) for name in inputs)
+        if not seen:  # these have ids of their own
+            refuse_tokens(model, tokens, "a prompt")
+        if whole:
+            refuse_mask(tokens, mask)
     if mask is None or mask.dim() != 2:
         return
-    refuse_mask(tokens, mask)
     for row, (last, real) in enumerate(zip(mask[:, -1].tolist(), mask.any(-1).tolist(), strict=True)):
         if not real:
             raise ValueError(

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .context import Context
+from .inputs import refuse_tokens
 
 # the names that configurations have for an image's place in a prompt, and for what stands around it
 PLACES = ("image_token_id", "image_token_index", "video_token_id")
@@ -32,8 +33,8 @@ class Prompt:
         model: who reads it; None: the model being decoded.
 
     Raises:
-        ValueError: texts without a tokenizer, a prompt of no tokens; when called: not as many prompts as rows, or more
-            tokens than the model has places for.
+        ValueError: texts without a tokenizer, a prompt of no tokens; when called: not as many prompts as rows, more
+            tokens than the model has places for, or one that it does not know.
 
     Example:
         >>> from decoding.readings import Prompt
@@ -226,6 +227,7 @@ def read_rows(rows: list[list[int]], main: Context, model: Any = None) -> Contex
         raise ValueError(f"a second prompt of {width} tokens does not fit the model's {room}: shorten it")
     ids = torch.tensor([[0] * (width - len(row)) + row for row in rows])
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+    refuse_tokens(model, ids, "a second prompt")
     return Context.of(model, ids, mask)
 
 

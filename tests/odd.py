@@ -6,6 +6,7 @@ A case is right (it equals an oracle) or one clear error; tests/test_odd.py and 
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 import decoding
 
-from . import oracles, tiny
+from . import oracles, oracles_pickers, tiny
 
 VOCABULARY, PLACES, NEW = 23, 16, 3
 INF, NAN = float("inf"), float("nan")
@@ -43,10 +44,26 @@ PARTS: dict[str, Callable[[], list[Any]]] = {
     "Greedy": lambda: [decoding.Greedy()],
     "Sample": lambda: [decoding.Sample()],
     "ContrastiveSearch": lambda: [decoding.ContrastiveSearch(3, 0.6)],
+    "AdaptiveContrastiveSearch": lambda: [decoding.AdaptiveContrastiveSearch(2.0, 2, 4)],
+    "FrustratinglySimple": lambda: [decoding.FrustratinglySimple(4, 0.5, 2)],
+    "Mirostat": lambda: [decoding.Mirostat(2.0)],
+    "ArithmeticSample": lambda: [decoding.ArithmeticSample()],
     "NegativePrompt, Rerank": lambda: [
         decoding.NegativePrompt(ASIDE),
         decoding.Rerank(lengths, 2, 2, 1, tokenizer=TOKENIZER),
     ],
+}
+
+
+SEARCHES: dict[str, Callable[..., list[int]]] = {  # the oracles of those that draw nothing
+    "Greedy": oracles.greedy,
+    "ContrastiveSearch": partial(oracles.contrastive_search, k=3, alpha=0.6),
+    "AdaptiveContrastiveSearch": lambda *args, **options: oracles_pickers.adaptive_contrastive_search(
+        *args, 2.0, 2, 4, **options
+    )[0],
+    "FrustratinglySimple": lambda *args, **options: oracles_pickers.frustratingly_simple(
+        *args, 4, 0.5, 2, 0.9, **options
+    ),
 }
 
 
@@ -166,7 +183,8 @@ def partly_trained() -> Any:
 
 def expected(case: Case, parts: str, model: Any) -> list[list[int]] | None:
     """The new tokens by the oracle, of the parts that have one which needs no draws; None for the others."""
-    if parts not in ("Greedy", "ContrastiveSearch"):
+    search = SEARCHES.get(parts)
+    if search is None:
         return None
     prompts = case.options.get("input_ids", ids([1]))
     mask = case.options.get("attention_mask", torch.ones_like(prompts)).bool()
@@ -178,10 +196,7 @@ def expected(case: Case, parts: str, model: Any) -> list[list[int]] | None:
     found = []
     for row, real in zip(prompts.long(), mask, strict=True):
         prompt = row[real].tolist()
-        if parts == "Greedy":
-            found.append(oracles.greedy(model, prompt, NEW, eos=eos, guide=clean))
-        else:
-            found.append(oracles.contrastive_search(model, prompt, NEW, 3, 0.6, eos=eos, guide=clean))
+        found.append(search(model, prompt, NEW, eos=eos, guide=clean))
     return found
 
 

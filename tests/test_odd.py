@@ -8,11 +8,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import DynamicCache
+from transformers import BartConfig, BartForConditionalGeneration, DynamicCache
 
 import decoding
 
-from . import odd, oracles, tiny
+from . import odd, tiny
 from .odd import CASES, DRAWN, MODEL, NEW, PARTS, PLACES, VOCABULARY, batch, broken, ids
 
 PAGE = Path(__file__).parents[1] / "docs" / "robustness.md"
@@ -57,7 +57,7 @@ def test_odd_call(case, parts):
 
 
 @settings(max_examples=DRAWN["prompts, masks and lengths"], deadline=None, derandomize=True, database=None)
-@given(st.data(), st.sampled_from(["Greedy", "ContrastiveSearch"]), st.integers(1, NEW))
+@given(st.data(), st.sampled_from(list(odd.SEARCHES)), st.integers(1, NEW))
 def test_any_prompts_and_masks(data, parts, new):
     """What is right to refuse is said here a second time, in other words."""
     width = data.draw(st.integers(1, PLACES + 1))
@@ -67,7 +67,7 @@ def test_any_prompts_and_masks(data, parts, new):
     left = st.integers(0, width).map(lambda n: [0] * n + [1] * (width - n))
     mask = [data.draw(st.one_of(left, left, shape)) for _ in rows]
     texts = [[t for t, real in zip(row, reals, strict=True) if real] for row, reals in zip(rows, mask, strict=True)]
-    ahead = parts == "ContrastiveSearch"
+    ahead = "Search" in parts
     known = all(0 <= t < VOCABULARY for row in rows for t in row)
     fits = max(map(len, texts)) + new - 1 + ahead <= PLACES
     readable = known and fits and all(reals[-1] for reals in mask)
@@ -79,9 +79,8 @@ def test_any_prompts_and_masks(data, parts, new):
         hook.remove()
         assert not seen
         return
-    search = oracles.greedy if not ahead else lambda *args: oracles.contrastive_search(*args, 3, 0.6)
     out = generate(MODEL, PARTS[parts](), options)
-    assert new_tokens(out, width) == [search(MODEL, text, new) for text in texts]
+    assert new_tokens(out, width) == [odd.SEARCHES[parts](MODEL, text, new) for text in texts]
 
 
 @settings(max_examples=DRAWN["logits of a broken model"], deadline=None, derandomize=True, database=None)
@@ -108,8 +107,8 @@ def test_any_broken_logit(value, column, step, parts):
 def test_a_vocabulary_of_one_token(parts):
     one = odd.small(1, bos_token_id=0, eos_token_id=None)
     options = {"input_ids": ids([0, 0], [0, 0]), "attention_mask": torch.ones(2, 2, dtype=torch.int64)}
-    if parts == "ContrastiveSearch":
-        with pytest.raises(ValueError, match="k=3 is over the model's vocabulary of 1 tokens"):
+    if "Search" in parts or parts == "FrustratinglySimple":
+        with pytest.raises(ValueError, match=r"k(_max)?=\d is over the model's vocabulary of 1 tokens"):
             generate(one, PARTS[parts](), options)
         return
     made = PARTS[parts]() if "Rerank" not in parts else PARTS[parts]()[1:]  # its second prompt has other tokens
@@ -259,6 +258,89 @@ def test_a_second_prompt_at_the_limit():
     """Not the main prompt alone must have room for what is generated."""
     with pytest.raises(ValueError, match="has 16 positions, and prompt and new tokens take 17"):
         generate(MODEL, [decoding.NegativePrompt([[7] * (PLACES - NEW + 2)])], batch([5]))
+
+
+@pytest.mark.parametrize("token", [VOCABULARY, -1])
+def test_a_second_prompt_of_unknown_tokens(token):
+    seen, hook = counting(MODEL)
+    with pytest.raises(ValueError, match=f"a second prompt has the token {token}, and the model knows 0 to 22"):
+        generate(MODEL, [decoding.NegativePrompt([[5, token]])], batch([5]))
+    hook.remove()
+    assert not seen
+
+
+@pytest.mark.parametrize("last_token_only", [False, True])
+def test_a_prompt_of_tokens_that_an_expert_does_not_know(last_token_only):
+    """Vocabularies may differ by what pads them: where the prompt has none of that, they go together."""
+    amateur = odd.small(VOCABULARY - 1)
+    part = decoding.ContrastiveDecoding(amateur, last_token_only=last_token_only)
+    generate(MODEL, [part], batch([5, VOCABULARY - 2]))
+    seen, hook = counting(MODEL)
+    with pytest.raises(ValueError, match=r"prompt.* has the token 22, and the model knows 0 to 21"):
+        generate(MODEL, [part], batch([5, VOCABULARY - 1]))
+    hook.remove()
+    assert not seen
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [([[1, 1], [1, 0]], "prompt 1 is padded on the right"), ([[0, 0], [1, 1]], "prompt 0 is padding alone")],
+)
+def test_a_mask_of_embeddings_is_read_as_one_of_tokens(mask, message):
+    model = odd.small()
+    embedded = model.get_input_embeddings()(ids([5, 6], [7, 8])).detach()
+    with pytest.raises(ValueError, match=message):
+        generate(model, PARTS["Greedy"](), {"inputs_embeds": embedded, "attention_mask": ids(*mask)})
+
+
+@pytest.mark.parametrize("parts", ["Greedy", "ContrastiveSearch"])
+def test_embeddings_at_the_limit(parts):
+    model, new = odd.small(), {"max_new_tokens": NEW, "eos_token_id": None}
+    most = PLACES - NEW + (parts == "Greedy")  # the last token is fed for a look-ahead alone
+    embedded = model.get_input_embeddings()(ids([5] * (most + 1))).detach()
+    assert generate(model, PARTS[parts](), {"inputs_embeds": embedded[:, 1:], **new}).shape == (1, NEW)
+    with pytest.raises(ValueError, match="has 16 positions, and prompt and new tokens take 17"):
+        generate(model, PARTS[parts](), {"inputs_embeds": embedded, **new})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (batch([5, VOCABULARY]), "a prompt has the token 23"),
+        (batch([5, 6], [7, 0], mask=[[1, 1], [1, 0]]), "prompt 1 is padded on the right"),
+        (batch([0, 0], [7, 8], mask=[[0, 0], [1, 1]]), "prompt 0 is padding alone"),
+    ],
+)
+@pytest.mark.parametrize("parts", ["Greedy", "ContrastiveSearch"])
+def test_a_cache_of_the_callers_excuses_no_prompt(options, message, parts):
+    seen, hook = counting(MODEL)
+    with pytest.raises(ValueError, match=message):
+        generate(MODEL, PARTS[parts](), {**options, "past_key_values": DynamicCache(config=MODEL.config)})
+    hook.remove()
+    assert not seen
+
+
+def test_a_mask_may_tell_of_what_a_callers_cache_holds_too():
+    """New tokens alone, and a mask of all: transformers takes it, and so do we."""
+    model, text, cache = odd.small(), ids([5, 6, 7, 8, 9]), DynamicCache(config=MODEL.config)
+    model(text[:, :3], past_key_values=cache)
+    mask = {"attention_mask": torch.ones_like(text)}
+    out = generate(model, PARTS["Greedy"](), {"input_ids": text[:, 3:], "past_key_values": cache, **mask})
+    assert torch.equal(out, generate(model, PARTS["Greedy"](), {"input_ids": text, **mask})[:, 3:])
+
+
+def test_an_encoders_embeddings_take_no_place_of_the_decoders():
+    config = BartConfig(
+        vocab_size=VOCABULARY, d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
+        decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16, max_position_embeddings=PLACES,
+        pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=2, forced_eos_token_id=None,
+    )  # fmt: skip
+    model = tiny.seeded(BartForConditionalGeneration(config))
+    embedded = model.get_input_embeddings()(ids([5, 6, 7, 8] * 3)).detach()
+    options = {"inputs_embeds": embedded, "max_new_tokens": 10, "min_new_tokens": 10}
+    assert torch.equal(
+        generate(model, PARTS["Greedy"](), options), model.generate(**options, do_sample=False, num_beams=1)
+    )
 
 
 def test_a_device_that_is_not_there():
