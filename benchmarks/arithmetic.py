@@ -111,7 +111,7 @@ def measure(
     rows = [without_end(row, ends if isinstance(ends, list) else [ends]) for row in out[:, start:].tolist()]
     log_p = log_likelihoods(model, out, start)
     texts = tokenizer.batch_decode(rows, skip_special_tokens=True)
-    pairs = {tuple(row[:2]): float(own[:2].sum().exp()) for row, own in zip(rows, log_p, strict=True)}
+    pairs = {tuple(row[:2]): float(own[: len(row[:2])].sum().exp()) for row, own in zip(rows, log_p, strict=True)}
     sums = [float(own[: len(row)].sum()) for row, own in zip(rows, log_p, strict=True)]
     return Figures(
         first=len({row[0] for row in rows}) / n,

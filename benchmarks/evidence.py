@@ -114,6 +114,7 @@ def run(arguments: Sequence[str] | None, kept: list[str]) -> None:
     settings = {
         name: getattr(options, name) for name in ("model", "passages", "words", "samples", "new_tokens", "seed")
     }
+    settings |= {"texts": str(options.texts)} if options.texts else {}
     rows = read_rows(options.output, settings)
     if options.output:
         kept.append(f"what was answered is in {options.output}; started again, this goes on with it")
@@ -242,11 +243,12 @@ def score(model: Any, tokenizer: Any, asked: Asked, answers: Sequence[str], size
     )
     said, owners, read = [f" {text}" for text in answers], [0] * len(answers), direct.read([asked])
     alone = scorers.Likelihood(model, tokenizer, length="sum", batch_size=size)
+    prior = alone([CLOSED.format(question=asked.question)] * len(said), [text + FORM.end for text in said])
     found = {
         "direct": direct.score(read, owners, said),
         "product": product.score(read, owners, said),
         "channel": channel.score(channel.read([asked]), owners, said),
-        "prior": alone([CLOSED.format(question=asked.question)] * len(said), [text + FORM.end for text in said]),
+        "prior": prior.masked_fill(torch.tensor([not text for text in answers]), -torch.inf),  # as `Evidence` has it
     }
     return {name: values.tolist() for name, values in found.items()}
 
@@ -265,7 +267,8 @@ def candidates(model: Any, tokenizer: Any, prompts: Sequence[str], options: argp
         every = decoding.BestOfN(lambda _, texts: [0.0] * len(texts), options.samples, tokenizer=tokenizer)
         out = decoding.generate(
             model, input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], processors=[every],
-            do_sample=True, top_p=0.9, top_k=0, max_new_tokens=options.new_tokens, return_dict_in_generate=True,
+            do_sample=True, temperature=1.0, top_p=0.9, top_k=0, max_new_tokens=options.new_tokens,
+            return_dict_in_generate=True,
             generator=[torch.Generator(model.device).manual_seed(options.seed + i) for i in range(len(prompts))],
         )  # fmt: skip
         [found] = out.rounds  # each passage read once; equal answers under one passage once
@@ -306,7 +309,7 @@ def table(rows: Sequence[dict[str, Any]], questions: Sequence[Question]) -> Iter
     """Per cent of answers that are right, and their mean F1, by each way of choosing; 95 % over questions."""
     right = [[plain(answer) for answer in question.answers] for question in questions]
     there = [
-        any(answer in plain(passage) for passage in row["passages"] for answer in answers)
+        any(f" {answer} " in f" {plain(passage)} " for passage in row["passages"] for answer in answers)
         for row, answers in zip(rows, right, strict=True)
     ]
     yield f"{len(rows)} questions; of {percent(there)} the passages hold an answer\n"

@@ -33,8 +33,8 @@ LANGUAGES = [
 ]  # fmt: skip
 DECODERS: dict[str, tuple[list[Any], dict[str, Any]]] = {
     "greedy": ([], {"do_sample": False}),
-    "nucleus": ([decoding.Sample()], {"do_sample": True, "top_p": 0.95, "top_k": 0}),
-    "contrastive": ([decoding.ContrastiveSearch(k=5, alpha=0.6)], {}),
+    "nucleus": ([decoding.Sample()], {"do_sample": True, "temperature": 1.0, "top_p": 0.95, "top_k": 0}),
+    "contrastive": ([decoding.ContrastiveSearch(k=5, alpha=0.6)], {"do_sample": False}),
 }
 RANGES = {
     "prompts": (lambda value: value >= 2, "be at least 2"),

@@ -89,6 +89,10 @@ def test_goes_on_after_a_kill(folder, capsys, short):
     status, _, err = run(folder, capsys, "--output", out, "--seed", 1)
     assert status == 2
     assert "give another --output" in err
+    (folder / "others.jsonl").write_bytes((folder / "texts.jsonl").read_bytes())
+    status, _, err = run(folder, capsys, "--output", out, "--texts", folder / "others.jsonl")
+    assert status == 2
+    assert "give another --output" in err
 
 
 @pytest.mark.parametrize(
@@ -128,6 +132,18 @@ def test_answers_are_compared_as_squad_compares_them():
     assert f1("the red house", "a house") == pytest.approx(2 / 3)
     assert f1("no", "yes") == 0
     assert vote(["b", "A.", "a"]) == "A."
+
+
+def test_a_blank_answer_is_chosen_by_nobody(lm, short):  # noqa: F811
+    scores = evidence.score(*lm, Asked("who is it?", ("it is ann.", "ben")), ["ann", "", "ben"], 2)
+    assert {own[1] for own in scores.values()} == {float("-inf")}
+    assert len({own[i] for own in scores.values() for i in (0, 2)}) == 8
+
+
+def test_an_answer_is_there_as_a_word_not_as_a_part_of_one():
+    row = {"passages": ["In 1860, annually."], "texts": [], "chosen": {}, "candidates": [{"answer": ""}]}
+    lines = [next(iter(table([row], [Question("x?", (answer,))]))) for answer in ("Ann", "18", "1860")]
+    assert [line.split(" ")[3] for line in lines] == ["0", "0", "100"]
 
 
 def test_the_table_counts_what_is_right():

@@ -1,18 +1,23 @@
 """Words of scripts without spaces, and the table by language."""
 
+import argparse
+import math
 import sys
 
 import numpy as np
 import pytest
 import torch
+from transformers import GPT2Config, GPT2LMHeadModel
 
 import decoding
 from benchmarks import languages
+from benchmarks.corpora import Prompt
 from benchmarks.languages import Declaration
 from benchmarks.metrics.diversity import diversity, rep
 from benchmarks.metrics.words import words
 
-from . import tiny
+from . import oracles, tiny
+from .test_rerank import bytes_tokenizer
 
 
 @pytest.mark.parametrize(
@@ -84,6 +89,44 @@ def test_windows_are_disjoint_and_no_longer_than_they_must_be(folder):
         assert len(text) - len(found.paragraphs[last]) - 1 < 60
 
 
+def test_figures_of_a_script_without_spaces_of_three_bytes_a_letter():
+    config = GPT2Config(vocab_size=256, n_positions=160, n_embd=16, n_layer=1, n_head=2, eos_token_id=None)
+    model, tokenizer = tiny.seeded(GPT2LMHeadModel(config), std=0.1), bytes_tokenizer()
+    three = ["ฉัน", "รัก", "แมว"]
+    said = [three[i:] + three[:i] for i in range(3)]
+    declaration = Declaration("tha", "Thai", ["".join(order * 4) for order in said])
+    options = argparse.Namespace(prefix=2, words=8, prompts=3, batch_size=2, decoders=[], seed=0)
+    found = languages.measure(model, tokenizer, declaration, options)
+    assert found.fertility == pytest.approx((36 * 9 + 2) / 36)  # 9 bytes a word, and two spaces between paragraphs
+    assert (found.texts, found.made) == (3, {})
+    texts = [order * 4 for order in said]
+    bits = [
+        -sum(
+            float(oracles.log_p(model, ids[:t])[ids[t]]) / math.log(2)
+            for ids in [tokenizer("".join(text[:10]))["input_ids"]]
+            for t in range(18, 90)
+        )
+        for text in texts
+    ]
+    assert found.bits == pytest.approx(sum(bits) / (3 * 72), rel=1e-5)
+    references = ["".join(text[2:10]) for text in texts]
+    assert found.human.value == diversity(references, tokenize=words).value < 0.3
+    assert np.isnan(found.spaced.value)
+
+
+def test_a_models_own_sampling_options_are_not_the_decoders(monkeypatch):
+    """Published models come with do_sample and a temperature, which hold where a call says nothing."""
+    seen = {}
+    generate = lambda model, **options: seen.update(options) or options["input_ids"]
+    monkeypatch.setattr(languages.decoding, "generate", generate)
+    prompts = [Prompt("0", "ab", "c", 2)]
+    for name in languages.DECODERS:
+        languages.go_on(tiny.gpt2(), tiny.tokenizer(), prompts, name, 1, argparse.Namespace(batch_size=1, seed=0))
+        assert seen.get("temperature", 1.0) == 1.0
+        assert seen["do_sample"] is (name == "nucleus")
+    assert "temperature" in languages.DECODERS["nucleus"][1]
+
+
 def run(folder, capsys, *arguments):
     try:
         status = languages.main(["--declarations", str(folder), "--model", str(folder), *map(str, arguments)])
@@ -95,7 +138,7 @@ def run(folder, capsys, *arguments):
 
 def test_prints_what_the_texts_have(folder, capsys):
     status, out, err = run(folder, capsys, "--languages", "en", "sv", "short", "--prompts", 2, "--prefix", 4,
-                           "--words", 16, "--seed", 5)  # fmt: skip
+                           "--words", 16, "--seed", 5, "--batch-size", 1)  # fmt: skip
     assert (status, err) == (0, "")
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in out.splitlines() if line.startswith("|")]
     assert len({len(row) for row in rows}) == 1

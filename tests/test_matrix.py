@@ -1,8 +1,11 @@
 """Every guide x picker x reranker, with and without processors, is what its oracles composed say; so does the page."""
 
+import inspect
 from pathlib import Path
 
 import pytest
+
+import decoding
 
 from . import matrix
 from .oracles_composed import remembered
@@ -24,6 +27,13 @@ def test_every_guide_equals_its_composed_oracle(reranker, picker, with_processor
     for guide in matrix.GUIDES:
         rows = matrix.generate(guide, picker, reranker, **options)
         assert rows == matrix.expect(guide, picker, reranker, process), guide.name
+
+
+def test_every_part_there_is_has_its_place():
+    kinds = (decoding.Guide, decoding.Picker, decoding.Reranker)
+    parts = {part for part in vars(decoding).values() if inspect.isclass(part) and issubclass(part, kinds)}
+    entries = [*matrix.GUIDES, *matrix.PICKERS, *matrix.RERANKERS]
+    assert {part for part in parts if not inspect.isabstract(part)} <= {type(p) for one in entries for p in one.make()}
 
 
 def test_cells_differ():

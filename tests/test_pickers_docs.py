@@ -1,15 +1,21 @@
 """What the page of the newer pickers says of them; its code is run by test_docs.py."""
 
 import re
+from argparse import Namespace
+from math import exp
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 import decoding
 from benchmarks import arithmetic
+from benchmarks.metrics.diversity import distinct
+from benchmarks.metrics.self_bleu import self_bleu
 from benchmarks.task import Task
 
-from . import tiny
+from . import oracles, tiny
 
 PAGE = Path(__file__).parents[1] / "docs" / "pickers.md"
 
@@ -64,10 +70,6 @@ def test_benchmark_refuses(arguments, message, capsys):
 
 
 def test_likelihoods_of_the_benchmark_are_the_models():
-    import torch
-
-    from . import oracles
-
     model = tiny.gpt2()
     tokens = torch.tensor([[5, 9, 11, 30], [5, 9, 7, 2]])
     found = arithmetic.log_likelihoods(model, tokens, 2)
@@ -75,3 +77,41 @@ def test_likelihoods_of_the_benchmark_are_the_models():
     torch.testing.assert_close(found, torch.tensor(expected))
     assert arithmetic.without_end([5, 2, 7], [2]) == [5, 2]
     assert arithmetic.without_end([5, 7], [2]) == [5, 7]
+
+
+def test_figures_of_a_set_are_those_of_its_texts(monkeypatch):
+    """Five texts, of which two begin alike, two are equal, and one is nothing but its end."""
+    model, tokenizer, asked = tiny.gpt2(), tiny.tokenizer(), {}
+    rows = [[5, 9, 7, 8], [5, 9, 30, 2], [2, 0, 0, 0], [5, 9, 7, 8], [6, 55, 5, 2]]  # 55 is the space
+
+    def generate(model, input_ids, **options):
+        asked.update(options)
+        return torch.cat([input_ids.repeat(len(rows), 1), torch.tensor(rows)], dim=1)
+
+    monkeypatch.setattr(arithmetic.decoding, "generate", generate)
+    options = Namespace(new_tokens=4, temperature=0.7)
+    found = arithmetic.measure(model, tokenizer, "ab", "a picker", 5, 3, options)
+    assert (asked["processors"], asked["num_return_sequences"], asked["max_new_tokens"]) == (["a picker"], 5, 4)
+    assert (asked["temperature"], asked["top_k"], asked["top_p"], asked["do_sample"]) == (0.7, 0, 1.0, True)
+    assert asked["generator"].initial_seed() == 3
+    prompt = tokenizer("ab")["input_ids"]
+
+    def log_p(text):
+        return sum(float(oracles.log_p(model, prompt + text[:t])[text[t]]) for t in range(len(text)))
+
+    ended = [row[: row.index(2) + 1] if 2 in row else row for row in rows]
+    texts = tokenizer.batch_decode(ended, skip_special_tokens=True)
+    assert (found.first, found.third) == (3 / 5, 4 / 5)
+    assert found.covered == pytest.approx(sum(exp(log_p(begun)) for begun in ([5, 9], [2], [6, 55])), rel=1e-5)
+    assert found.log_p == pytest.approx(sum(map(log_p, ended)) / 5, rel=1e-5)
+    assert found.distinct_2 == pytest.approx(distinct(texts, 2).value, nan_ok=True)
+    assert found.self_bleu == pytest.approx(self_bleu(texts).value, nan_ok=True)
+
+
+def test_the_table_has_means_and_how_far_seeds_differ():
+    values = np.zeros((2, 3, 6))  # prompts, seeds, figures
+    values[..., 0] = [[0, 0, 0], [1, 1, 1]]
+    values[..., -1] = [[1, 2, 3], [20, 24, 28]]
+    *_, line = arithmetic.table([(4, "arithmetic", values)])
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells == ["4", "arithmetic", "0.500", "0.000", "0.000", "0.000", "0.000", "13.000", "2.50"]
