@@ -1,6 +1,7 @@
 """Question answering under several passages: what is retrieved, what is asked, what is chosen, what is kept."""
 
 import json
+from argparse import Namespace
 
 import pytest
 
@@ -77,6 +78,7 @@ def test_answers_are_those_that_score_best_under_every_passage(folder, capsys, s
         assert row["scores"]["prior"] == pytest.approx(expected, rel=1e-3, abs=1e-3)
     assert printed.startswith("2 questions; of 100")
     assert run(folder, capsys, "--output", out)[1] == printed  # nothing is left to do
+    assert run(folder, capsys, "--output", out, "--limit", 1)[1].startswith("1 questions; of 100")
 
 
 def test_goes_on_after_a_kill(folder, capsys, short):
@@ -129,9 +131,29 @@ def test_the_best_passage_shares_the_rarest_words():
 
 def test_answers_are_compared_as_squad_compares_them():
     assert plain("The Eiffel-Tower, a tower.") == "eiffeltower tower"
+    assert plain("An owl, the owl, A OWL") == "owl owl owl"
     assert f1("the red house", "a house") == pytest.approx(2 / 3)
     assert f1("no", "yes") == 0
     assert vote(["b", "A.", "a"]) == "A."
+
+
+def test_candidates_end_where_an_answer_ends_and_blank_samples_are_none(lm, monkeypatch):  # noqa: F811
+    asked = {}
+
+    def generate(model, **options):
+        asked.update(options)
+        return Namespace(rounds=[Namespace(owners=[0, 0, 1], texts=[" ann\nQuestion: who", " \n ben", " ben"])])
+
+    model, words = lm
+    monkeypatch.setattr(evidence, "make", lambda *_: ["", "a"])
+    monkeypatch.setattr(evidence.decoding, "generate", generate)
+    monkeypatch.setattr(words, "padding_side", "right")
+    found = evidence.candidates(model, words, ["ab", "abcd"], Namespace(samples=2, new_tokens=3, seed=4))
+    kept = [(one.answer, one.passage, one.greedy) for one in found]
+    assert kept == [("", 0, True), ("a", 1, True), ("ann", 0, False), ("ben", 1, False)]
+    assert asked["attention_mask"].tolist() == [[0, 0, 1, 1], [1, 1, 1, 1]]
+    assert (asked["temperature"], asked["top_p"], asked["max_new_tokens"], asked["do_sample"]) == (1.0, 0.9, 3, True)
+    assert [generator.initial_seed() for generator in asked["generator"]] == [4, 5]
 
 
 def test_a_blank_answer_is_chosen_by_nobody(lm, short):  # noqa: F811
@@ -151,16 +173,16 @@ def test_the_table_counts_what_is_right():
     rows = [
         {"question": "x?", "passages": ["Ann."], "texts": ["ann", "bo"], "chosen": {"direct": "ann", "prior": "bo"},
          "candidates": [{"answer": "ann"}, {"answer": "bo"}]},
-        {"question": "y?", "passages": ["no"], "texts": ["ab"], "chosen": {"direct": "ab", "prior": "b b"},
-         "candidates": [{"answer": "ab"}]},
+        {"question": "y?", "passages": ["no"], "texts": ["ab", "B"], "chosen": {"direct": "ab", "prior": "b b"},
+         "candidates": [{"answer": "ab"}, {"answer": "B"}, {"answer": "ab"}, {"answer": "ab"}]},
     ]  # fmt: skip
     lines = list(table(rows, questions))
     assert lines[0].startswith("2 questions; of 50 [")
     cells = {line.split(" | ")[0].strip("| "): [c.split(" ")[0] for c in line.split(" | ")[1:]] for line in lines[2:]}
     assert cells[evidence.NAMES["direct"]] == ["50", "50"]
     assert cells[evidence.NAMES["prior"]] == ["0", "33"]
-    assert cells["a candidate at random"][0] == "25"
-    assert cells["the best candidate there is"][0] == "50"
+    assert cells["a candidate at random"][0] == "38"  # of a half and a quarter
+    assert cells["the best candidate there is"][0] == "100"
 
 
 def test_questions_of_the_package_are_read():

@@ -137,6 +137,17 @@ def test_prompts_are_read_once_for_all_their_copies():
     assert sum(rows * width for rows, width in shapes[2:]) <= 40  # the first step was taken twice, to compare
 
 
+@pytest.mark.parametrize("picker", [Greedy(), Sample()])
+def test_step_scores_are_log_probabilities(picker):
+    model, ids = tiny.gpt2(), list(PROMPTS[0])
+    drawn = {"do_sample": True, "top_k": 0, "generator": torch.Generator().manual_seed(0)}
+    options = drawn if isinstance(picker, Sample) else {}
+    for step in Decoder(picker).stream(model, **tiny.batch([ids]), max_new_tokens=4, **options):
+        log_p = oracles.log_p(model, ids)
+        ids.append(int(step.tokens))
+        torch.testing.assert_close(step.scores, log_p[ids[-1:]])
+
+
 def test_stream_is_lazy_and_needs_no_gradients():
     model, seen = tiny.gpt2(), []
     model.register_forward_pre_hook(lambda *_: seen.append(torch.is_grad_enabled()))

@@ -218,6 +218,17 @@ def test_copies_behind_a_picker_that_does_not_draw_begin_differently(picker):
     assert out.rounds[0].texts == [as_text(ids) for ids in rows]
 
 
+@pytest.mark.parametrize("picker", [Greedy(), ContrastiveSearch(k=4, alpha=0.4)])
+def test_more_copies_than_tokens_that_may_come_take_none_that_may_not(picker):
+    def two(tokens, logits):
+        allowed = torch.isin(torch.arange(tiny.VOCABULARY), torch.tensor([7, 9]))
+        return logits.masked_fill(~allowed, -torch.inf)
+
+    part = Rerank(judges, every=None, samples=5, beams=1, tokenizer=TOKENIZER)
+    out = ask(tiny.gpt2(), PROMPTS[:1], two, part, picker, n=1, do_sample=False, top_k=None)
+    assert sorted(out.rounds[0].texts) == sorted(map(as_text, ([7], [9])))
+
+
 def test_setwise_scorers_see_every_copy():
     class Votes(Scorer):
         setwise = True
