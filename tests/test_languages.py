@@ -14,6 +14,7 @@ from benchmarks import languages
 from benchmarks.corpora import Prompt
 from benchmarks.languages import Declaration
 from benchmarks.metrics.diversity import diversity, rep
+from benchmarks.metrics.uncertainty import bootstrap
 from benchmarks.metrics.words import words
 
 from . import oracles, tiny
@@ -114,17 +115,41 @@ def test_figures_of_a_script_without_spaces_of_three_bytes_a_letter():
     assert np.isnan(found.spaced.value)
 
 
-def test_a_models_own_sampling_options_are_not_the_decoders(monkeypatch):
+def test_decoders_are_what_they_are_called_whatever_the_model_comes_with(monkeypatch):
     """Published models come with do_sample and a temperature, which hold where a call says nothing."""
-    seen = {}
-    generate = lambda model, **options: seen.update(options) or options["input_ids"]
+    calls = []
+    generate = lambda model, **options: calls.append(options) or options["input_ids"]
     monkeypatch.setattr(languages.decoding, "generate", generate)
-    prompts = [Prompt("0", "ab", "c", 2)]
+    prompts, options = [Prompt(name, name, "c", 1) for name in "abc"], argparse.Namespace(batch_size=2, seed=7)
     for name in languages.DECODERS:
-        languages.go_on(tiny.gpt2(), tiny.tokenizer(), prompts, name, 1, argparse.Namespace(batch_size=1, seed=0))
-        assert seen.get("temperature", 1.0) == 1.0
-        assert seen["do_sample"] is (name == "nucleus")
-    assert "temperature" in languages.DECODERS["nucleus"][1]
+        calls.clear()
+        made = languages.go_on(tiny.gpt2(), tiny.tokenizer(), prompts, name, 4, options)
+        assert made == [""] * 3
+        seeds = [[generator.initial_seed() for generator in call["generator"]] for call in calls]
+        assert seeds == [[7, 8], [9]]  # whatever the batches are
+        for call in calls:
+            assert call["max_new_tokens"] == call["min_new_tokens"] == 4
+            assert call["do_sample"] is (name == "nucleus")
+            if name == "nucleus":
+                assert (call["temperature"], call["top_p"], call["top_k"]) == (1.0, 0.95, 0)
+
+
+def test_the_summary_compares_language_by_language():
+    one = bootstrap([0.25])
+    values = [(0.125, 0.5), (0.5, 0.25), (0.125, 0.75)]
+    found = [
+        languages.Figures(None, 2, 1.0, 1.0, one, one, one, {
+            "greedy": bootstrap([greedy]), "contrastive": bootstrap([contrastive]),
+        })
+        for greedy, contrastive in values
+    ]  # fmt: skip
+    _, human, greedy, contrastive = languages.summary(found)
+    assert human == "diversity: human 0.250 [0.250, 0.250]"
+    assert greedy.startswith("greedy 0.250 [")
+    assert "; contrastive above it in 2, by 0.250 [" in greedy
+    assert contrastive.startswith("contrastive 0.500 [")
+    assert "above" not in contrastive
+    assert list(languages.summary(found[:1])) == []
 
 
 def run(folder, capsys, *arguments):

@@ -322,11 +322,11 @@ def test_a_cache_of_the_callers_excuses_no_prompt(options, message, parts):
 
 def test_a_mask_may_tell_of_what_a_callers_cache_holds_too():
     """New tokens alone, and a mask of all: transformers takes it, and so do we."""
-    model, text, cache = odd.small(), ids([5, 6, 7, 8, 9]), DynamicCache(config=MODEL.config)
-    model(text[:, :3], past_key_values=cache)
-    mask = {"attention_mask": torch.ones_like(text)}
-    out = generate(model, PARTS["Greedy"](), {"input_ids": text[:, 3:], "past_key_values": cache, **mask})
-    assert torch.equal(out, generate(model, PARTS["Greedy"](), {"input_ids": text, **mask})[:, 3:])
+    model, call, cache = odd.small(), batch([0, 6, 7, 8, 9], mask=[[0, 1, 1, 1, 1]]), DynamicCache(config=MODEL.config)
+    text, mask = call["input_ids"], call["attention_mask"]
+    model(text[:, :3], attention_mask=mask[:, :3], position_ids=ids([0, 0, 1]), past_key_values=cache)
+    out = generate(model, PARTS["Greedy"](), {**call, "input_ids": text[:, 3:], "past_key_values": cache})
+    assert torch.equal(out, generate(model, PARTS["Greedy"](), call)[:, 3:])
 
 
 def test_an_encoders_embeddings_take_no_place_of_the_decoders():

@@ -65,6 +65,7 @@ def test_equals_the_formulas(lm, of):
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, torch.tensor(wanted), rtol=1e-5, atol=1e-4)
     assert found[0] == found[4]  # what follows the answer's end is none of it
+    assert scorer([ASKED[0]], [" ann  \nQ"]) == scorer([ASKED[0]], [" ann"])  # nor are spaces before it
     again = scorer.score(scorer.read(ASKED), [i for i, _ in SAID], [text for _, text in SAID])
     torch.testing.assert_close(again, found)
 
@@ -87,6 +88,8 @@ def test_a_passage_of_no_weight_has_no_say(lm):
         scorer = Evidence(*lm, of, FORM)
         alone = scorer([Asked("who is it?", ("it is ann.",))], [" ann"])
         torch.testing.assert_close(scorer([one], [" ann"]), alone)
+        _, weights, *_ = scorer.read([one])
+        assert weights.tolist() == [1.0]  # nor is it read
 
 
 @pytest.mark.parametrize("of", ["direct", "product", "channel"])
@@ -164,6 +167,7 @@ def test_refuses_forms(arguments, message):
         (Asked("q", ("a",), (-1.0,)), "weights must be one for each"),
         (Asked("q", ("a", "b"), (0.0, 0.0)), "weights must be one for each"),
         (Asked("q", ("a",), (math.nan,)), "weights must be one for each"),
+        (Asked("q", ("a", "b"), (1.0, math.inf)), "weights must be one for each"),
     ],
 )
 def test_refuses_evidence(lm, asked, message):
