@@ -114,6 +114,8 @@ class Embedding(Scorer):
         require_one_of("pooling", self.pooling, ("mean", "last", "first"))
         require_count("batch_size", self.batch_size)
         require_count("max_length", self.max_length, optional=True)
+        if isinstance(self.layer, bool) or not isinstance(self.layer, int):
+            raise ValueError(f"layer must be a whole number, not {self.layer!r}")
         if self.prompt is not None and self.prompt.count(TEXT) != 1:
             raise ValueError(f'prompt must have "{TEXT}" once, where the text goes, and not be {self.prompt!r}')
 
@@ -185,6 +187,9 @@ class Embedding(Scorer):
         reader = encoder_of(self.model)
         inputs = pad(rows, self.tokenizer.pad_token_id or 0, self.model.device)  # the mask hides what pads
         out = reader(**inputs, output_hidden_states=self.layer != -1, return_dict=True)
+        if self.layer != -1 and not -len(out.hidden_states) <= self.layer < len(out.hidden_states):
+            number = len(out.hidden_states)
+            raise ValueError(f"layer must be in {-number} to {number - 1}, not {self.layer}")
         states = wide(out.last_hidden_state if self.layer == -1 else out.hidden_states[self.layer])
         mask = inputs["attention_mask"].to(states)
         if self.pooling == "mean":

@@ -146,14 +146,14 @@ class Likelihood(Scorer):
         sums, counts = self._log_p(prefixes, [place for _, place in places], [continuations[i] for i, _ in places])
         sizes = [len(members[owner]) for owner in owners]
         totals = [self._together(own) for own in sums.split(sizes)]
-        numbers = [own.double().mean() for own in counts.split(sizes)]
+        numbers = torch.stack([own.double().mean() for own in counts.split(sizes)])
         scores = torch.stack(totals)
         if self.length == "mean":
-            scores = scores / torch.stack(numbers).clamp(min=1)
-        silent = torch.tensor([not text for text in continuations])
-        if self.of in ("direct", "prior"):
-            silent |= torch.stack(numbers) == 0
-        return scores.masked_fill(silent, -math.inf).float()
+            scores = scores / numbers.clamp(min=1)
+        said = numbers  # of the continuation, where no other tokens are among them
+        if self.of in ("channel", "whole"):
+            said = torch.tensor([len(tokens) for tokens in self.reader.tokens(continuations)])
+        return scores.masked_fill(said == 0, -math.inf).float()
 
     def _together(self, sums: Tensor) -> Tensor:
         return sums.mean() if self.evidences == "product" else sums.logsumexp(0) - math.log(len(sums))

@@ -42,7 +42,7 @@ class Overlap(Scorer):
 
     Args:
         documents: D. frequencies: D_w of each word; as `fit` counts them.
-        stop_words: words left out; by default English ones.
+        stop_words: words left out, in any case; by default English ones.
 
     Example:
         >>> scorer = Overlap()
@@ -56,6 +56,9 @@ class Overlap(Scorer):
     documents: int = 0
     frequencies: Mapping[str, int] = field(default_factory=dict, repr=False)
     stop_words: frozenset[str] = field(default=STOP_WORDS, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stop_words", frozenset(map(fold, self.stop_words)))
 
     @classmethod
     def fit(cls, texts: Iterable[str], stop_words: Iterable[str] = STOP_WORDS) -> "Overlap":
@@ -73,7 +76,7 @@ class Overlap(Scorer):
             found.update(set(WORD.findall(fold(text))))
         if not number:
             raise ValueError("there are no texts to count words in: give at least one")
-        return cls(number, dict(found), frozenset(map(fold, stop_words)))
+        return cls(number, dict(found), frozenset(stop_words))
 
     @classmethod
     def load(cls, file: str | Path) -> "Overlap":

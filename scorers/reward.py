@@ -126,11 +126,13 @@ class RewardModel(Scorer):
         if self.form == "chat" and not getattr(self.tokenizer, "chat_template", None):
             raise ValueError('form="chat": this tokenizer has no chat template; set one, or use "text" or "pair"')
         self._classifier()
+        if self.index is not None and (type(self.index) is not int or self.index < 0):
+            raise ValueError(f"index must be a whole number of at least 0, not {self.index!r}")
         if self.model is not None and self.output == "logits":
             labels = self.model.config.num_labels
             if labels > 1 and self.index is None:
                 raise ValueError(f"this model has {labels} outputs: say which is the reward, index=0 to {labels - 1}")
-            if self.index is not None and not 0 <= self.index < labels:
+            if self.index is not None and self.index >= labels:
                 raise ValueError(f"index must be in 0 to {labels - 1}, not {self.index}")
 
     @classmethod
@@ -153,10 +155,15 @@ class RewardModel(Scorer):
 
     def score(self, state: Any, owners: Sequence[int], continuations: Sequence[str]) -> Tensor:
         """(N,) rewards; equal pairs are read once."""
+        if not len(owners):
+            return torch.empty(0)
         pairs, places = distinct([(state[owner], text) for owner, text in zip(owners, continuations, strict=True)])
-        values = self._classifier()(**self._texts(pairs)) if pairs else torch.empty(0, 1)
-        if self.index is None and values.shape[1] != 1:
-            raise ValueError(f"{self.output} of the model has {values.shape[1]} values: say which, index=")
+        values = self._classifier()(**self._texts(pairs))
+        number = values.shape[1]
+        if self.index is None and number != 1:
+            raise ValueError(f"{self.output} of the model has {number} values: say which, index=")
+        if self.index is not None and self.index >= number:
+            raise ValueError(f"{self.output} of the model has {number} values: index must be in 0 to {number - 1}")
         return values[places, self.index or 0].float()
 
     def _texts(self, pairs: list[tuple[str, str]]) -> dict[str, Any]:
@@ -202,7 +209,8 @@ class Gated(Scorer):
 
     The outer layer of a double mixture of experts (DMoERM, Quan 2024, arXiv 2403.01197) is a router with one expert to
     a prefix; the inner one is soft weights over experts of one task, and an expert may itself be `Gated`. An expert of
-    weight 0 does not run. Weights are made once a prefix. What any expert that counts rejects (-inf) is rejected.
+    weight 0 does not run, nor does it read the prefix. Weights are made once a prefix. What any expert that counts
+    rejects (-inf) is rejected.
 
     Args:
         router: a function of P prefixes that gives (P, E) weights, finite and at least 0; such as a `Router`.
@@ -231,7 +239,7 @@ class Gated(Scorer):
         object.__setattr__(self, "setwise", any(expert.setwise for expert in experts))
 
     def read(self, prefixes: Sequence[str]) -> Any:
-        """The weights, (P, E), and each expert's own state."""
+        """The weights, (P, E), and for each expert its state of the prefixes that are its own, and their places."""
         weights = torch.as_tensor(self.router(list(prefixes))).detach().to("cpu", torch.float32)
         if weights.shape != (len(prefixes), len(self.experts)):
             raise ValueError(
@@ -240,17 +248,20 @@ class Gated(Scorer):
             )
         if not (weights.isfinite().all() and (weights >= 0).all()):
             raise ValueError("the router's weights must be finite and at least 0")
-        return weights, [expert.read(prefixes) for expert in self.experts]
+        owned = [column.nonzero().flatten().tolist() for column in weights.T]
+        states = [expert.read([prefixes[i] for i in own]) if own else None
+                  for expert, own in zip(self.experts, owned, strict=True)]  # fmt: skip
+        return weights, states, [{i: place for place, i in enumerate(own)} for own in owned]
 
     def score(self, state: Any, owners: Sequence[int], continuations: Sequence[str]) -> Tensor:
         """(N,) weighted sums."""
-        weights, states = state
+        weights, states, places = state
         own = weights[list(owners)]
         total = torch.zeros(len(owners))
         for e, expert in enumerate(self.experts):
             rows = own[:, e].nonzero().flatten().tolist()
             if rows:
-                found = expert.score(states[e], [owners[i] for i in rows], [continuations[i] for i in rows])
+                found = expert.score(states[e], [places[e][owners[i]] for i in rows], [continuations[i] for i in rows])
                 total[rows] += own[rows, e] * found
         return total
 

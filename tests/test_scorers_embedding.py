@@ -82,6 +82,12 @@ def test_layers(name, layer):
     torch.testing.assert_close(found, expected(MODELS[name], layer=layer))
 
 
+@pytest.mark.parametrize("layer", [3, -4])
+def test_there_must_be_such_a_layer(layer):
+    with pytest.raises(ValueError, match=f"layer must be in -3 to 2, not {layer}"):
+        Embedding(MODELS["bert"], WORDS, layer=layer)(PREFIXES, CONTINUATIONS)
+
+
 def test_special_tokens_are_among_those_pooled():
     words = special()
     wrap = lambda text: [tiny.BOS, *letters(text), tiny.EOS]
@@ -110,8 +116,10 @@ def test_a_prompt_asks_for_the_meaning():
     assert len(wrap("ab")) >= len(words) - 4  # the tiny vocabulary has no quotes
     found = Embedding(MODELS["llama"], WORDS, "last", prompt=PROMPT_EOL)(PREFIXES, CONTINUATIONS)
     torch.testing.assert_close(found, expected(MODELS["llama"], "last", wrap=wrap))
-    with_braces = ["{text} {0}", "a", "b"]  # a text may look like a place
-    assert Embedding(MODELS["llama"], WORDS, "last", prompt="So: {text}!")(with_braces, CONTINUATIONS).isfinite().all()
+    with_braces = ["{text} {0}", "a", "b"]  # a text may look like a place, and so may what stands around it
+    assert (
+        Embedding(MODELS["llama"], WORDS, "last", prompt="{So}: {text}!")(with_braces, CONTINUATIONS).isfinite().all()
+    )
 
 
 @pytest.mark.parametrize("prompt", ["no place", "{text} twice {text}"])
@@ -231,6 +239,7 @@ def test_other_folders_are_refused(tmp_path):
     ({"pooling": "max"}, "pooling must be 'mean' or 'last' or 'first'"),
     ({"batch_size": 0}, "batch_size must be"),
     ({"max_length": 0}, "max_length must be"),
+    ({"layer": 1.0}, "layer must be a whole number"),
 ])  # fmt: skip
 def test_options_are_checked(options, says):
     with pytest.raises(ValueError, match=says):

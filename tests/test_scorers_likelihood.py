@@ -122,7 +122,7 @@ def test_any_texts_equal_the_oracle(pairs, batch_size, data):
 def test_a_continuation_without_tokens_is_rejected_and_an_empty_prefix_is_not():
     for of in ("direct", "prior", "channel", "whole"):
         scorer = Likelihood(MODELS["gpt2"], WORDS, of)
-        assert scorer(["a", "a"], ["", "b"])[0] == -math.inf
+        assert scorer(["a"] * 3, ["", "\u6f22", "b"])[:2].tolist() == [-math.inf] * 2  # a character of no token
         assert scorer([""], ["b"]).isfinite().all()
 
 

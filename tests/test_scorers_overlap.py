@@ -56,6 +56,7 @@ def test_rare_words_count_more():
 
 def test_stop_words_are_an_argument():
     assert Overlap(stop_words=frozenset())(["the cat"], ["the owl"]) == 0.5
+    assert Overlap(stop_words=frozenset({"OWL", "Don\u2019t"}))(["the cat"], ["the owl don't"]) == 1.0
     fitted = Overlap.fit(["a b", "b c"], stop_words=["OWL"])
     assert fitted.stop_words == {"owl"}
     assert fitted(["the cat"], ["the owl"]) == 1.0

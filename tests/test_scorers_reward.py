@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers.processors import TemplateProcessing
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
@@ -13,7 +14,7 @@ from transformers import (
     LlamaForSequenceClassification,
 )
 
-from scorers import Classifier, Function, Gated, RewardModel, Router
+from scorers import Classifier, Function, Gated, RewardModel, Router, Scorer
 
 from . import tiny
 
@@ -76,7 +77,7 @@ def test_scores_equal_single_texts(name):
         torch.testing.assert_close(scorer(PREFIXES, CONTINUATIONS), expected(MODELS[name]))
 
 
-@pytest.mark.parametrize("name", ["llama", "gpt2"])
+@pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("pad", [None, tiny.PAD, tiny.EOS, 5])
 def test_an_appended_end_is_read_whatever_pads(name, pad):
     """transformers passes over the end of text where it is the padding token, and refuses batches without one."""
@@ -124,9 +125,14 @@ def test_equal_pairs_are_read_once():
 # forms
 
 
+SPECIAL = [("<bos>", tiny.BOS), ("<eos>", tiny.EOS)]
+
+
 def chatty():
+    """With a chat template, beside which it would put special tokens around every text."""
     words = tiny.tokenizer()
     words.chat_template = TEMPLATE
+    words.backend_tokenizer.post_processor = TemplateProcessing(single="<bos> $A <eos>", special_tokens=SPECIAL)
     return words
 
 
@@ -141,14 +147,11 @@ def test_chats_are_written_by_the_template():
         RewardModel(model, WORDS, "chat")
 
 
-def pairing():
-    from tokenizers.processors import TemplateProcessing
-
+def pairing(pair="<bos> $A <eos> $B:1 <eos>:1"):
     words = tiny.tokenizer()
     words.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
-    special = [("<bos>", tiny.BOS), ("<eos>", tiny.EOS)]
     words.backend_tokenizer.post_processor = TemplateProcessing(
-        single="<bos> $A <eos>", pair="<bos> $A <eos> $B:1 <eos>:1", special_tokens=special
+        single="<bos> $A <eos>", pair=pair, special_tokens=SPECIAL
     )
     return words
 
@@ -163,6 +166,12 @@ def test_pairs_are_two_segments():
     for batch_size in (1, 4):
         scorer = RewardModel(model, pairing(), "pair", batch_size=batch_size)
         torch.testing.assert_close(scorer(PREFIXES, CONTINUATIONS), torch.tensor(found))
+
+
+def test_an_appended_end_is_of_the_second_segment():
+    ended, endless = pairing(), pairing("<bos> $A <eos> $B:1")
+    found = RewardModel(MODELS["bert"], endless, "pair", append_eos=True)(PREFIXES[:2], CONTINUATIONS[:2])
+    torch.testing.assert_close(found, RewardModel(MODELS["bert"], ended, "pair")(PREFIXES[:2], CONTINUATIONS[:2]))
 
 
 def test_long_texts_keep_their_end():
@@ -195,6 +204,7 @@ def test_one_of_several_outputs():
         torch.testing.assert_close(found, expected(model, index=index))
     with pytest.raises(ValueError, match="index must be in 0 to 2"):
         RewardModel(model, WORDS, index=3)
+    assert RewardModel(model, WORDS, index=2).score(["a"], [], []).shape == (0,)
 
 
 class Own(torch.nn.Module):
@@ -215,6 +225,8 @@ def test_another_output():
     torch.testing.assert_close(found, expected(MODELS["llama"]))
     with pytest.raises(ValueError, match="score of the model has 3 values: say which"):
         RewardModel(Own(wide=True), WORDS, output="score")(PREFIXES, CONTINUATIONS)
+    with pytest.raises(ValueError, match="score of the model has 3 values: index must be in 0 to 2"):
+        RewardModel(Own(wide=True), WORDS, output="score", index=3)(PREFIXES, CONTINUATIONS)
 
 
 def test_unfinished_texts_are_for_the_user_to_allow():
@@ -239,6 +251,7 @@ def test_a_model_without_a_trained_head_is_refused(tmp_path):
     ({"form": "prompt"}, "form must be 'text' or 'pair' or 'chat'"),
     ({"batch_size": 0}, "batch_size must be"),
     ({"max_length": -1}, "max_length must be"),
+    ({"output": "score", "index": -1}, "index must be a whole number of at least 0"),
 ])  # fmt: skip
 def test_options_are_checked(options, says):
     with pytest.raises(ValueError, match=says):
@@ -279,6 +292,24 @@ def test_an_expert_of_no_weight_does_not_run():
     mixture = Gated(router, [expert("a"), expert("b")])
     assert mixture(["x", "y", "x"], ["q", "rr", "sss"]).tolist() == [1, 1, 3]
     assert asked == [("a", ["q", "sss"]), ("b", ["rr"])]
+
+
+def test_an_expert_reads_the_prefixes_that_are_its_own():
+    class Spy(Scorer):
+        def __init__(self):
+            self.seen = []
+
+        def read(self, prefixes):
+            self.seen.append(prefixes)
+            return prefixes
+
+        def score(self, state, owners, continuations):
+            return torch.tensor([float(len(state[owner])) for owner in owners])
+
+    experts = [Spy(), Spy(), Spy()]
+    mixture = Gated(lambda prefixes: [[1, 0, 0], [0, 0.5, 0], [1, 0.5, 0]], experts)
+    assert mixture(["x", "yy", "zzz", "yy"], ["a"] * 4).tolist() == [1, 1, 4.5, 1]
+    assert [expert.seen for expert in experts] == [[["x", "zzz"]], [["yy", "zzz"]], []]
 
 
 def test_prefixes_are_routed_once():
