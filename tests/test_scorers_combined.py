@@ -63,7 +63,7 @@ def test_any_sum_equals_its_formula(rows, weights, normalise):
 
 
 def test_scores_that_hardly_differ_are_all_the_same():
-    scorer = Weighted([(1, lambda x, c: [0.1, 0.1 + 1e-9, 0.1])], "z")
+    scorer = Weighted([(1, lambda x, c: [1.0, 1 + 2**-23, 1.0])], "z")
     assert scorer(["x"] * 3, ["a", "b", "c"]).tolist() == [0, 0, 0]
 
 

@@ -181,11 +181,36 @@ def test_wrong_calls_are_refused(name):
         SCORERS[name](["a"], "c")
 
 
+@pytest.mark.parametrize(("said", "says"), [
+    ([1.0], r"gave scores of shape \(1,\) for 2 texts"), ([1.0] * 3, r"gave scores of shape \(3,\)"),
+    ([[1.0], [2.0]], r"gave scores of shape \(2, 1\)"), ([1.0, float("nan")], "a score that is not a number"),
+])  # fmt: skip
+def test_a_function_gives_each_text_a_number(said, says):
+    with pytest.raises(ValueError, match=says):
+        Function(lambda prefixes, texts: said)(["a", "b"], ["c", "d"])
+
+
+def test_what_a_function_gives_may_be_any_tensor():
+    weight = torch.ones(2, dtype=torch.float64, requires_grad=True)
+    found = Function(lambda prefixes, texts: 2 * weight)(["a", "b"], ["c", "d"])
+    assert (found.dtype, found.requires_grad, found.tolist()) == (torch.float32, False, [2, 2])
+
+
 @pytest.mark.parametrize("name", ["RankGen", "Likelihood", "RewardModel", "Embedding"])
-def test_any_size_of_batch_gives_the_same(name):
-    scores = [replace(SCORERS[name], batch_size=size)(PREFIXES, CONTINUATIONS) for size in (1, 2, 64)]
+def test_any_size_of_batch_gives_the_same_and_is_kept_to(name):
+    scores, rows = [], []
+    see = lambda _, inputs: rows[-1].append(len(inputs[0]))
+    words = [RANKGEN.t5_encoder.encoder.embed_tokens, *(model.get_input_embeddings() for model in MODELS[:-1])]
+    hooks = [embedding.register_forward_pre_hook(see) for embedding in words]
+    for size in (1, 2, 64):
+        rows.append([])
+        scores.append(replace(SCORERS[name], batch_size=size)(PREFIXES, CONTINUATIONS))
+    for hook in hooks:
+        hook.remove()
     same(scores[1], scores[0])
     same(scores[2], scores[0])
+    assert [max(own) for own in rows[:2]] == [1, 2]
+    assert max(rows[2]) > 2
 
 
 def test_half_precision_gives_scores_too():

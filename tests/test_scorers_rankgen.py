@@ -321,28 +321,28 @@ def test_other_tokenizers_are_refused():
         RankGen(MODEL, tiny.tokenizer())
 
 
-class Unknown:
-    """A vocabulary of words that does not have the markers: both are the unknown piece."""
+class Vocabulary:
+    """Reads the two markers as it is told."""
 
     unk_token_id, eos_token_id = 2, 1
 
+    def __init__(self, *rows):
+        self.rows = rows
+
     def __call__(self, texts):
-        return {"input_ids": [[2, 1] for _ in texts]}
+        return {"input_ids": self.rows}
 
     def convert_ids_to_tokens(self, ids):
         return ids
 
 
-class Endless(Unknown):
-    def __call__(self, texts):
-        return {"input_ids": [[3, 9], [4, 9]]}
-
-
-def test_markers_must_be_known_and_texts_must_end():
-    with pytest.raises(ValueError, match="single pieces"):
-        RankGen(MODEL, Unknown())
-    with pytest.raises(ValueError, match="ends texts with the end of text"):
-        RankGen(MODEL, Endless())
+@pytest.mark.parametrize(("rows", "says"), [
+    (([2, 1], [2, 1]), "single pieces"), (([2, 1], [4, 1]), "single pieces"), (([3, 1], [2, 1]), "single pieces"),
+    (([3, 1], [3, 1]), "single pieces"), (([3, 9], [4, 9]), "ends texts with the end of text"),
+])  # fmt: skip
+def test_markers_must_be_known_and_apart_and_texts_must_end(rows, says):
+    with pytest.raises(ValueError, match=says):
+        RankGen(MODEL, Vocabulary(*rows))
 
 
 @pytest.mark.parametrize(("options", "says"), [

@@ -639,6 +639,21 @@ def test_training_ends_in_evaluation_mode(tmp_path):
     assert not ranker.heads.training
 
 
+def test_bfloat16_is_for_computing(tmp_path):
+    windows = [window(0, 3 * i, 3 * i + 1, 3 * i + 2) for i in range(4)]
+    found = []
+    for bf16 in (False, True):
+        ranker = make()
+        ranker.encoder.float()
+        ranker.heads.float()
+        chosen = Settings(full=True, negatives="book", epochs=1, bf16=bf16)
+        train(ranker, Batches(ranker, windows, chosen, None), chosen, tmp_path / str(bf16))
+        assert {parameter.dtype for parameter in ranker.encoder.parameters()} == {torch.float32}
+        found.append(torch.cat([parameter.detach().flatten() for parameter in ranker.encoder.parameters()]))
+    assert not torch.equal(*found)
+    torch.testing.assert_close(*found, rtol=0, atol=1e-3)  # a step is of 3e-4
+
+
 def test_vectors_are_kept_for_other_trainings(run, chains, tmp_path, monkeypatch):
     vectors = tmp_path / "vectors"
     arguments = [chains, *CUT, "--vectors", vectors]
