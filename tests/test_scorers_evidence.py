@@ -64,7 +64,8 @@ def test_equals_the_formulas(lm, of):
     wanted = [expected(lm, of, ASKED[i], text.partition("\n")[0]) for i, text in SAID]
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, torch.tensor(wanted), rtol=1e-5, atol=1e-4)
-    assert found[0] == found[4]  # what follows the answer's end is none of it
+    assert found[0] == found[4]  # what follows the answer's end is none of it, nor is space before it
+    torch.testing.assert_close(scorer([ASKED[0]], [" ann \n"]), found[:1])
     assert scorer([ASKED[0]], [" ann  \nQ"]) == scorer([ASKED[0]], [" ann"])  # nor are spaces before it
     again = scorer.score(scorer.read(ASKED), [i for i, _ in SAID], [text for _, text in SAID])
     torch.testing.assert_close(again, found)

@@ -5,6 +5,7 @@ import json
 import math
 import random
 import re
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import Trainer
 from transformers.utils import logging as transformers_logging
 
@@ -33,7 +34,7 @@ from scorers.pairs import (
 from scorers.ranker import Heads, Ranker, fingerprint, load_encoder
 from scorers.train_accuracy import WAYS, identify, mean_with_interval
 from scorers.train_negatives import Generator, choose, generate_into, read_generated
-from scorers.training import Batches, Settings, contrastive_loss, last_checkpoint, read_states, train
+from scorers.training import Batches, Objective, Settings, contrastive_loss, last_checkpoint, read_states, train
 
 from . import tiny
 from .test_ranker import WORDS, bert, make, needs_package, word_tokenizer
@@ -629,6 +630,26 @@ def test_batches_bar_what_overlaps_and_carry_what_was_made():
                 assert item["barred"][i, j] == (kind == "generated" or pair in barred or i == j), (kind, pair)
 
 
+@pytest.mark.parametrize("kept", [False, True])
+def test_what_is_trained_is_the_loss_of_the_rankers_own_vectors(tmp_path, kept):
+    """From token ids and from states that are kept: what was generated is read as a continuation."""
+    ranker = make(scale=3.0)
+    windows = [
+        Window(0, 0, 3 * i, 3 * i + 2, WORDS[i], WORDS[i + 10], None if i == 1 else WORDS[i + 20]) for i in range(4)
+    ]  # fmt: skip
+    chosen = Settings(negatives="both", epochs=1, full=not kept)
+    batches = Batches(ranker, windows, chosen, tmp_path if kept else None)
+    (order,), item = batches.plan, batches[0]
+    own = [windows[i] for i in order]
+    sides = (
+        ("prefix", [w.prefix for w in own]), ("suffix", [w.continuation for w in own]),
+        ("suffix", [w.generated for w in own if w.generated]),
+    )  # fmt: skip
+    expected = transcription(*(ranker.vectors(*side).tolist() for side in sides), item["barred"].tolist())
+    loss = Objective(ranker.heads, None if kept else ranker.encoder)(**item)["loss"]
+    assert loss.item() == pytest.approx(expected, abs=1e-9)
+
+
 def test_training_ends_in_evaluation_mode(tmp_path):
     ranker = make()
     windows = [window(0, 3 * i, 3 * i + 1, 3 * i + 2) for i in range(4)]
@@ -637,6 +658,27 @@ def test_training_ends_in_evaluation_mode(tmp_path):
     assert found["steps"] == 1
     assert not ranker.encoder.training
     assert not ranker.heads.training
+
+
+def test_the_seed_is_that_of_dropout_too(tmp_path):
+    windows, found = [window(0, 3 * i, 3 * i + 1, 3 * i + 2) for i in range(4)], []
+    for seed in (0, 1, 0):
+        ranker, chosen = make(), Settings(negatives="book", epochs=1, dropout=0.5)
+        batches = Batches(ranker, windows, chosen, tmp_path / "vectors")  # the same ones
+        train(ranker, batches, replace(chosen, seed=seed), tmp_path / f"run {len(found)}")
+        found.append(ranker.heads.prefix.weight.detach())
+    assert torch.equal(found[0], found[2])
+    assert not torch.equal(found[0], found[1])
+
+
+def test_the_loss_that_is_told_is_of_the_last_tenth_of_the_steps(tmp_path):
+    ranker = make(scale=3.0)
+    windows = [Window(i // 4, 0, 3 * i, 3 * i + 2, WORDS[i], WORDS[i + 20]) for i in range(20)]
+    chosen = Settings(negatives="book", epochs=4, batch_size=4, learning_rate=1e-30, dropout=0)
+    batches = Batches(ranker, windows, chosen, tmp_path / "vectors")
+    told = train(ranker, batches, chosen, tmp_path / "run")["loss"]
+    losses = [Objective(ranker.heads)(**batches[i])["loss"].item() for i in range(20)]
+    assert told == pytest.approx(sum(losses[-2:]) / 2, abs=2e-4) != pytest.approx(sum(losses[:2]) / 2, abs=1e-3)
 
 
 def test_bfloat16_is_for_computing(tmp_path):
@@ -674,8 +716,9 @@ def test_vectors_that_are_kept_are_those_of_the_texts(tmp_path, monkeypatch):
         torch.testing.assert_close(found[text], expected[text], rtol=1e-12, atol=1e-12)
     count = len(list(tmp_path.iterdir()))
     assert count == 3
-    torn = sorted(tmp_path.iterdir())[0]
+    torn, other = sorted(tmp_path.iterdir())[:2]
     torn.write_bytes(torn.read_bytes()[:50])
+    save_file({"states": torch.zeros(2, 2)}, other)  # not as many as it is for
     again = read_states(ranker, "prefix", texts, tmp_path, chunk=3)
     assert all(torch.equal(again[text], found[text]) for text in texts)
     read_states(ranker, "suffix", texts, tmp_path, chunk=3)
