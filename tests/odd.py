@@ -128,6 +128,7 @@ CASES = [
     Case(S, "three dimensions", {"input_ids": torch.tensor([[[5, 6]]])}, "one row a prompt"),
     Case(S, "floats", {"input_ids": torch.tensor([[5.0, 6.0]])}, "int64 tensor"),
     Case(S, "booleans", {"input_ids": torch.tensor([[True, False]])}, "int64 tensor"),
+    Case(S, "int16", {"input_ids": ids([5, 6], dtype=torch.int16)}, "int64 tensor"),
     Case(S, "a list", {"input_ids": [[5, 6]]}, "not a list"),
     Case(S, "a text", {"input_ids": "The night"}, "not a str"),
     Case(S, "int32", {"input_ids": ids([5, 6], dtype=torch.int32)}),

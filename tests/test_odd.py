@@ -103,6 +103,22 @@ def test_any_broken_logit(value, column, step, parts):
         generate(model, PARTS[parts](), options)
 
 
+@pytest.mark.parametrize("parts", ["Greedy", "Sample", "FrustratinglySimple", "Mirostat", "ArithmeticSample"])
+def test_nan_in_a_row_that_has_ended_does_not_matter(parts):
+    def end_the_first(tokens, logits):
+        logits[1:, 2] = -odd.INF
+        if tokens.shape[1] == 3:
+            logits[0] = logits[0].masked_fill(torch.arange(VOCABULARY) != 2, -odd.INF)
+        return logits
+
+    whole, found = (
+        generate(model, [end_the_first, *PARTS[parts]()], odd.PLAIN)
+        for model in (MODEL, broken(odd.NAN, rows=0, step=1))
+    )
+    assert whole[0, 3:].tolist() == [2, 0, 0]
+    assert torch.equal(found, whole)
+
+
 @pytest.mark.parametrize("parts", PARTS)
 def test_a_vocabulary_of_one_token(parts):
     one = odd.small(1, bos_token_id=0, eos_token_id=None)
