@@ -182,6 +182,11 @@ def test_a_reranker_that_breaks_its_contract(rows, at_the_end):
         generate(MODEL, [part], {**odd.PLAIN, "suppress_tokens": [2]})
 
 
+def test_a_reranker_that_cannot_decide():
+    with pytest.raises(ValueError, match=r"exactly one of each prompt, not \[0, 1, 2\]"):
+        generate(MODEL, [Take(None, ids([0, 1, 2])[0])], {**odd.PLAIN, "suppress_tokens": [2]})
+
+
 @pytest.mark.parametrize("width", [0, -1, 1.5, True, "2"])
 def test_a_reranker_without_rows(width):
     with pytest.raises(ValueError, match="width must be a whole number of at least 1"):
@@ -239,13 +244,14 @@ def test_an_interrupt_leaves_nothing_behind(parts, forward):
     model, streamer = odd.small(), Ended()
     expected = generate(model, PARTS[parts](), odd.PLAIN)
     hooks = lambda: [(len(m._forward_hooks), len(m._forward_pre_hooks), m.training) for m in model.modules()]
-    before = hooks()  # transformers' own, which stay
+    before, attention = hooks(), model.config._attn_implementation  # the hooks are transformers' own, which stay
 
     with interrupted(model, forward):
         generate(model, PARTS[parts](), {**odd.PLAIN, "streamer": streamer})
     assert torch.is_grad_enabled()
     assert streamer.ended == 1
     assert hooks() == before
+    assert model.config._attn_implementation == attention
     assert torch.equal(generate(model, PARTS[parts](), odd.PLAIN), expected)
     cache = DynamicCache(config=model.config)
     assert torch.equal(generate(model, PARTS[parts](), {**odd.PLAIN, "past_key_values": cache}), expected)
