@@ -48,6 +48,16 @@ def refuse_strays(picker: Picker, hypotheses: Hypotheses, shape: torch.Size) -> 
         raise ValueError(f"{picker!r} took tokens {newest.tolist()}, and there are 0 to {embedding.num_embeddings - 1}")
 
 
+def refuse_padding(hypotheses: Hypotheses) -> None:
+    """Raise ValueError where rows have ended, others go on, and the padding to be read is no token of the model's."""
+    embedding, newest = hypotheses.contexts[0].model.get_input_embeddings(), hypotheses.tokens[:, -1][hypotheses.done]
+    if isinstance(embedding, nn.Embedding) and not ((newest >= 0) & (newest < embedding.num_embeddings)).all():
+        raise ValueError(
+            f"a text has ended before the others, and pad_token_id={int(hypotheses.pad or 0)} is none of the model's "
+            f"tokens 0 to {embedding.num_embeddings - 1}: pass another pad_token_id, or resize the embedding"
+        )
+
+
 def checked_rows(reranker: Reranker, rows: Any, hypotheses: Hypotheses, ended: bool) -> Tensor:
     """A reranker's rows, or ValueError unless they are prompt by prompt, some of each, and at the end one of each."""
     count, wanted = len(hypotheses.tokens), "exactly one of each prompt" if ended else "at least one of each prompt"

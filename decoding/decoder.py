@@ -12,7 +12,7 @@ from transformers.generation import GenerationMode, StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
 from .context import Context
-from .contracts import checked_rows, refuse_bound_processors, refuse_strays, refuse_width
+from .contracts import checked_rows, refuse_bound_processors, refuse_padding, refuse_strays, refuse_width
 from .hypotheses import Hypotheses, Step
 from .inputs import refuse_overrun, refuse_prompts, refuse_training
 from .joint import join
@@ -165,6 +165,8 @@ class Decoder:
             if witness:
                 witness.see(hypotheses)
             hypotheses.stop(criteria, record.scores)
+            if not hypotheses.done.all():
+                refuse_padding(hypotheses)
             if reranker:
                 ended = bool(hypotheses.done.all())
                 rows = reranker.best(hypotheses) if ended else reranker(hypotheses)

@@ -103,14 +103,16 @@ def test_any_broken_logit(value, column, step, parts):
         generate(model, PARTS[parts](), options)
 
 
+def end_the_first(tokens, logits):
+    """The first row's first token is the end, and no other row's."""
+    logits[1:, 2] = -odd.INF
+    if tokens.shape[1] == 3:
+        logits[0] = logits[0].masked_fill(torch.arange(VOCABULARY) != 2, -odd.INF)
+    return logits
+
+
 @pytest.mark.parametrize("parts", ["Greedy", "Sample", "FrustratinglySimple", "Mirostat", "ArithmeticSample"])
 def test_nan_in_a_row_that_has_ended_does_not_matter(parts):
-    def end_the_first(tokens, logits):
-        logits[1:, 2] = -odd.INF
-        if tokens.shape[1] == 3:
-            logits[0] = logits[0].masked_fill(torch.arange(VOCABULARY) != 2, -odd.INF)
-        return logits
-
     whole, found = (
         generate(model, [end_the_first, *PARTS[parts]()], odd.PLAIN)
         for model in (MODEL, broken(odd.NAN, rows=0, step=1))
@@ -180,6 +182,17 @@ def test_a_reranker_that_breaks_its_contract(rows, at_the_end):
     part = Take(None, rows) if at_the_end else Take(rows, FINE)
     with pytest.raises(ValueError, match="Take must give rows 0 to 3, int64, prompt by prompt"):
         generate(MODEL, [part], {**odd.PLAIN, "suppress_tokens": [2]})
+
+
+def test_padding_that_is_no_token_of_the_models():
+    """As where a tokenizer was given a padding token, and the embedding was not resized for it."""
+    options = {**odd.PLAIN, "pad_token_id": VOCABULARY}
+    rows = generate(MODEL, [end_the_first], {**options, "max_new_tokens": 2})  # it stands at the end, and is not read
+    assert rows[0, 3:].tolist() == [2, VOCABULARY]
+    with pytest.raises(ValueError, match="pad_token_id=23 is none of the model's tokens 0 to 22"):
+        generate(MODEL, [end_the_first], options)
+    alone = {"input_ids": ids([5, 6]), "pad_token_id": VOCABULARY, "min_new_tokens": NEW}
+    assert generate(MODEL, [], alone).shape == (1, 2 + NEW)
 
 
 def test_a_reranker_that_cannot_decide():
