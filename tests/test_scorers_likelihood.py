@@ -11,6 +11,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
 from scorers import Likelihood, Weighted
+from scorers.language_model import log_p
 
 from . import oracles_scorers as oracles
 from . import tiny
@@ -257,6 +258,24 @@ def test_the_models_context_is_shared_out():
         close(Likelihood(model, WORDS, length="sum")([prefix], [text]), torch.tensor([total]))
     close(Likelihood(model, WORDS)([prefix, "a"], [text[:32], " b"])[:1],
           expected(model, [(prefix[-96:], text[:32])]))  # fmt: skip
+    pairs = [(prefix[-96:], " b"), ("a", "cd" * 50)]  # behind the first, padding has no position left
+    close(Likelihood(model, WORDS)([prefix, "a"], [text for _, text in pairs]), expected(model, pairs))
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`")  # of transformers, at peft
+def test_adapters_are_read_with_the_model():
+    peft = pytest.importorskip("peft")
+    adapter = peft.LoraConfig(target_modules=["c_attn"], init_lora_weights=False, fan_in_fan_out=True)
+    model = peft.get_peft_model(tiny.gpt2(), adapter)
+    found = Likelihood(model, WORDS)(GIVEN, SAID)
+    close(found, expected(model, PAIRS))
+    assert (found - expected(MODELS["gpt2"], PAIRS)).abs().max() > 1e-3
+
+
+def test_logits_of_half_precision_are_summed_in_single():
+    logits, tail = torch.randn(1, 5, 61, generator=torch.Generator().manual_seed(0)).bfloat16(), [7, 8, 9]
+    wanted = sum(logits[0, 1 + i].double().log_softmax(-1)[token] for i, token in enumerate(tail))
+    torch.testing.assert_close(log_p(logits, [1], [tail])[0], wanted, rtol=1e-6, atol=0)
 
 
 # several evidences
