@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from transformers import Trainer
+from transformers.generation import TopKLogitsWarper
 from transformers.utils import logging as transformers_logging
 
 from scorers import train as command
@@ -205,6 +206,9 @@ def test_every_place_that_can_be_a_window_is_one():
     assert lengths == {3, 6, 9, 12}
     assert len(Cut(7, 6, 3, 3).windows(0, text)) == 7
     assert Cut(7, 6, 3, 3, 0).windows(0, text) != Cut(7, 6, 3, 3, 1).windows(0, text)
+    places = lambda document, text: [(w.start, w.middle, w.end) for w in Cut(7, 6, 3, 3).windows(document, text)]
+    assert places(0, text) == places(5, text)  # whatever else is read
+    assert places(0, text) != places(0, text.replace("bb", "dd"))
 
 
 def test_documents_from_files(tmp_path):
@@ -330,8 +334,10 @@ def test_generating_goes_on_where_it_was_killed(language_model, tmp_path, monkey
         assert (tmp_path / "part.jsonl").read_bytes() == whole
     monkeypatch.setattr(Generator, "_load", lambda self: pytest.fail("the weights were loaded"))
     assert generate_into(tmp_path / "whole.jsonl", generator, prefixes) == made
-    with pytest.raises(ValueError, match="made with other settings"):
-        generate_into(tmp_path / "whole.jsonl", Generator(language_model, new_tokens=7), prefixes)
+    others = {"new_tokens": 7, "context": 8, "top_p": 0.8, "batch_size": 2, "seed": 5, "dtype": "bfloat16"}
+    for name, value in others.items():
+        with pytest.raises(ValueError, match="made with other settings"):
+            generate_into(tmp_path / "whole.jsonl", replace(generator, **{name: value}), prefixes)
 
 
 def test_generates_from_the_nucleus_behind_the_end_of_the_prefix(language_model):
@@ -349,6 +355,19 @@ def test_generates_from_the_nucleus_behind_the_end_of_the_prefix(language_model)
         assert record["prompt"] == prefix
     sampled = Generator(language_model, new_tokens=5, batch_size=2).batches(prefixes)
     assert [r["continuation"] for batch in sampled for r in batch] != [r["continuation"] for r in records]
+
+
+def test_only_the_nucleus_cuts_and_the_models_own_settings_have_no_say(language_model, tmp_path, monkeypatch):
+    model = tiny.llama().float()
+    model.generation_config.update(do_sample=True, temperature=0.1, repetition_penalty=3.0, top_k=5)
+    model.save_pretrained(tmp_path)
+    tiny.tokenizer().save_pretrained(tmp_path)
+    monkeypatch.setattr(TopKLogitsWarper, "__init__", lambda *_, **__: pytest.fail("cut at a number"))
+    first, second = (
+        [record["continuation"] for batch in Generator(folder, new_tokens=40).batches(["ab"] * 3) for record in batch]
+        for folder in (language_model, str(tmp_path))
+    )
+    assert first == second
 
 
 def test_every_batch_and_seed_draws_anew(language_model):
