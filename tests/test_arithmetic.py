@@ -159,6 +159,12 @@ def exact(model, every, prompt=(3, 4)) -> list[float]:
     return found
 
 
+def test_a_forbidden_token_has_no_point():
+    points = ArithmeticSample(points=[Fraction(0), Fraction(1) - Fraction(1, 2**80)])
+    forbidden = [*range(4), *range(58, tiny.VOCABULARY)]
+    assert sample(tiny.gpt2(), [[5, 9]] * 2, points, n=1, suppress_tokens=forbidden) == [[4], [57]]
+
+
 def test_uniform_points_give_samples_of_the_model():
     model, every, number = small(), texts(5, 3), 6000
     generator = torch.Generator().manual_seed(1)

@@ -103,6 +103,15 @@ def test_finished_texts_compete_and_are_not_copied():
     assert new_tokens(out.sequences, len(PROMPTS[0]))[0][-1] == tiny.EOS
 
 
+def test_padding_that_is_a_letter_is_no_text():
+    model, part = tiny.llama(), Rerank(judges, 2, 3, 2, tokenizer=TOKENIZER)
+    with torch.no_grad():
+        model.lm_head.weight[tiny.EOS] = 0.5 * model.lm_head.weight[10:14].sum(0)
+    usual, letter = (ask(model, PROMPTS, part, pad_token_id=pad).rounds for pad in (tiny.PAD, 9))
+    assert [found.texts for found in usual] == [found.texts for found in letter]
+    assert any(finished and found.length < 8 for found in usual[:-1] for finished in found.finished)
+
+
 def test_guides_and_temperature_shape_what_is_drawn():
     model, negative = tiny.gpt2(), [5, 6, 7]
     part = Rerank(judges, 3, 3, 2, tokenizer=TOKENIZER)
@@ -246,6 +255,19 @@ def test_setwise_scorers_see_every_copy():
     for prompt, kept in enumerate(found.kept):
         own = [text for owner, text in zip(found.owners, found.texts, strict=True) if owner == prompt]
         assert own.count(found.texts[kept]) == max(map(own.count, own))
+
+    out = ask(tiny.gpt2(), PROMPTS[:2], Rerank(Votes(), 1, 6, 2, tokenizer=TOKENIZER), three, n=2)
+    kept = [(out.rounds[0].owners[i], out.rounds[0].texts[i]) for i in out.rounds[0].kept]
+    assert len(kept) == len(set(kept)) == 4  # but no copy of another is kept
+
+
+def test_one_part_judges_the_prompts_of_each_call():
+    model, part = tiny.gpt2(), BestOfN(judges, n=4, tokenizer=TOKENIZER)
+    said = lambda tokens, logits: logits.masked_fill(torch.arange(tiny.VOCABULARY) < tiny.VOCABULARY - 2, -torch.inf)
+    for prompt in PROMPTS[:2]:
+        out = ask(model, [prompt], part, said, n=1)
+        best = max(judge(as_text(prompt), text) for text in out.rounds[0].texts)
+        assert float(out.sequences_scores) == pytest.approx(best, abs=1e-4)
 
 
 def test_streamer_and_steps_tell_of_the_row_returned():
