@@ -7,7 +7,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    PreTrainedTokenizerFast,
+    RepetitionPenaltyLogitsProcessor,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
 import decoding
 from decoding import BestOfN, ContrastiveSearch, Decoder, Greedy, NegativePrompt, Rerank, Sample
@@ -101,6 +108,15 @@ def test_finished_texts_compete_and_are_not_copied():
     assert [round.finished for round in out.rounds][:2] == [[True, *[False] * 5], [True, False, False, False]]
     assert out.rounds[-1].kept == [0]
     assert new_tokens(out.sequences, len(PROMPTS[0]))[0][-1] == tiny.EOS
+
+
+def test_a_processor_that_knows_its_rows_is_as_it_was_after_a_call():
+    model, lengths = tiny.gpt2(), torch.tensor([4, 6, 0])
+    processor = RepetitionPenaltyLogitsProcessor(1.5, prompt_ignore_length=lengths)
+    part = Rerank(judges, 2, 2, 2, tokenizer=TOKENIZER)
+    one, two = (ask(model, PROMPTS, part, processor).sequences for _ in range(2))
+    assert processor.prompt_ignore_length is lengths
+    assert torch.equal(one, two)
 
 
 def test_padding_that_is_a_letter_is_no_text():
