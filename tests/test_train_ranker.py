@@ -357,6 +357,12 @@ def test_generates_from_the_nucleus_behind_the_end_of_the_prefix(language_model)
     assert [r["continuation"] for batch in sampled for r in batch] != [r["continuation"] for r in records]
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_weights_are_of_the_precision_that_was_asked_for(language_model, dtype):
+    model, _ = Generator(language_model, dtype=dtype)._load()
+    assert model.dtype == getattr(torch, dtype)
+
+
 def test_only_the_nucleus_cuts_and_the_models_own_settings_have_no_say(language_model, tmp_path, monkeypatch):
     model = tiny.llama().float()
     model.generation_config.update(do_sample=True, temperature=0.1, repetition_penalty=3.0, top_k=5)
