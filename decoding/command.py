@@ -61,10 +61,12 @@ def begin_line() -> None:
 
 def answer_interrupts() -> None:
     """While the modules of a command are imported, which takes seconds, Ctrl-C is a line too, and no traceback."""
-    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    spec, asked = getattr(sys.modules["__main__"], "__spec__", None), sys.orig_argv
     name = spec.name if spec else ""
-    if sys.argv[:1] != ["-m"] and name.partition(".")[0] not in ("decoding", "scorers", "benchmarks"):
-        return  # nobody's command: a program that imports the package
+    if sys.argv[:1] == ["-m"] and "-m" in asked[:-1]:  # its package is still being imported
+        name = asked[asked.index("-m") + 1]
+    if name.partition(".")[0] not in ("decoding", "scorers", "benchmarks"):
+        return  # another's command, or a program that imports the package
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if issubclass(kind, KeyboardInterrupt):

@@ -52,9 +52,11 @@ def begin_line() -> None:
 
 def answer_interrupts() -> None:
     """While the command's modules are imported, which takes seconds, Ctrl-C is a line too, and no traceback."""
-    name = getattr(getattr(sys.modules["__main__"], "__spec__", None), "name", "")
-    if sys.argv[:1] != ["-m"] and not name.startswith("scorers."):
-        return  # not the command: a program that imports the package
+    name, asked = getattr(getattr(sys.modules["__main__"], "__spec__", None), "name", ""), sys.orig_argv
+    if sys.argv[:1] == ["-m"] and "-m" in asked[:-1]:  # its package is still being imported
+        name = asked[asked.index("-m") + 1]
+    if not name.startswith("scorers."):
+        return  # another's command, or a program that imports the package
     other = sys.excepthook
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

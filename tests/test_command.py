@@ -80,6 +80,7 @@ def test_ctrl_c_during_imports_is_a_line(monkeypatch, capsys, module, name):
     monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
     for spec, arguments in ((SimpleNamespace(name=name), [name]), (None, ["-m"])):  # the module's, the package's
         monkeypatch.setattr(sys, "argv", arguments)
+        monkeypatch.setattr(sys, "orig_argv", ["python", "-W", "ignore", "-m", name, "--help"])
         monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace(__spec__=spec))
         module.answer_interrupts()
         sys.excepthook(KeyboardInterrupt, KeyboardInterrupt(), None)
@@ -101,9 +102,13 @@ def test_what_a_stopped_command_says_stands_in_a_line_of_its_own(monkeypatch, se
 
 
 @pytest.mark.parametrize("module", [command, scorers.command])
-def test_a_program_that_imports_the_package_keeps_its_own_answer(monkeypatch, module):
+@pytest.mark.parametrize(("argument", "asked"), [
+    ("program.py", ["python", "program.py"]), ("-m", ["python", "-m", "theirs", "-m"]), ("-m", ["python", "-mtheirs"]),
+])  # fmt: skip
+def test_a_program_that_imports_the_package_keeps_its_own_answer(monkeypatch, module, argument, asked):
     monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace(__spec__=None))
-    monkeypatch.setattr(sys, "argv", ["program.py"])
+    monkeypatch.setattr(sys, "argv", [argument])
+    monkeypatch.setattr(sys, "orig_argv", asked)
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     before = sys.excepthook
     module.answer_interrupts()
