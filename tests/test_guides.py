@@ -553,6 +553,12 @@ class TestProcessor:
             again = model.generate(**inputs, logits_processor=[processor], **options)
             assert torch.equal(again, model.generate(**inputs, logits_processor=[fresh], **options))
 
+    def test_refuses_what_a_guide_refuses(self):
+        wide = tiny.llama(1)
+        wide.resize_token_embeddings(2000, mean_resizing=False)
+        with pytest.raises(ValueError, match="need the same tokenizer"):
+            GuideProcessor(tiny.gpt2(), ContrastiveDecoding(wide), **tiny.batch(PROMPTS))
+
     def test_refuses_other_prompts(self):
         model = tiny.gpt2()
         processor = GuideProcessor(model, NegativePrompt(), **tiny.batch(PROMPTS[:1]))
