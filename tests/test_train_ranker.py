@@ -166,6 +166,12 @@ def test_sentences_are_all_of_the_text_but_space(text):
     assert all(a[1] < b[0] for a, b in pairwise(spans))
 
 
+def test_what_goes_on_in_small_letters_is_the_same_sentence():
+    text = '"Why?" said he. Mr. Poe left... and wept! "No."'
+    said = ['"Why?" said he.', "Mr. Poe left... and wept!", '"No."']
+    assert [text[start:end] for start, end in sentences(text)] == said
+
+
 @given(PIECES.map(" ".join), st.integers(1, 9), st.integers(1, 3), st.integers(0, 6), st.integers(0, 3))
 @settings(max_examples=200, deadline=None)
 def test_windows_are_whole_sentences_side_by_side(text, words, shortest, more, seed):
@@ -233,6 +239,11 @@ def test_no_document_is_on_both_sides(number, fraction, seed):
     assert split(documents, fraction, seed) == (train, held_out)
 
 
+def test_the_seed_says_which_documents_are_held_out():
+    documents = [Document(str(i), str(i)) for i in range(12)]
+    assert len({str(split(documents, 0.5, seed)) for seed in range(4)}) > 1
+
+
 def window(document, start, middle, end, generated=None):
     return Window(document, start, middle, end, f"{document}/{start}", f"{document}/{middle}", generated)
 
@@ -279,6 +290,7 @@ def test_batches_are_of_one_document_and_small_ones_share():
         kinds = [sorted({windows[i].document for i in batch}) for batch in epoch]
         assert sorted(map(len, epoch)) == [3, 3, 3, 3, 4, 4, 4]
         assert sorted(kinds) == [[0], [0], [0], [1], [1], [2, 3, 5], [4]]
+        assert kinds not in ([[0], [0], [0], [1], [1], [4], [2, 3, 5]], sorted(kinds))  # documents come in any order
     assert plan[:half] != plan[half:]
     assert make_batches(windows, 4, 2, seed=0) == plan != make_batches(windows, 4, 2, seed=1)
 
