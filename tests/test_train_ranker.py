@@ -167,8 +167,8 @@ def test_sentences_are_all_of_the_text_but_space(text):
 
 
 def test_what_goes_on_in_small_letters_is_the_same_sentence():
-    text = '"Why?" said he. Mr. Poe left... and wept! "No."'
-    said = ['"Why?" said he.', "Mr. Poe left... and wept!", '"No."']
+    said = ['"Why?" said he.', "Mr. Poe left... and wept!", '"No."', "Mrs. Poe, Ms. Roe, Dr. Foe and St. John stayed."]
+    text = " ".join(said)
     assert [text[start:end] for start, end in sentences(text)] == said
 
 
@@ -293,6 +293,11 @@ def test_batches_are_of_one_document_and_small_ones_share():
         assert kinds not in ([[0], [0], [0], [1], [1], [4], [2, 3, 5]], sorted(kinds))  # documents come in any order
     assert plan[:half] != plan[half:]
     assert make_batches(windows, 4, 2, seed=0) == plan != make_batches(windows, 4, 2, seed=1)
+
+
+def test_small_documents_share_with_others_in_each_epoch():
+    plan = make_batches([window(document, 0, 1, 2) for document in range(6)], 4, 8, seed=0)
+    assert len({frozenset(batch) for batch in plan if len(batch) == 4}) > 4
 
 
 def test_half_a_batch_is_not_small():
