@@ -17,7 +17,19 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
 
-from scorers.ranker import PACKAGED, Heads, Ranker, Reading, find_encoder, fingerprint, load_encoder
+from scorers.ranker import (
+    HEADS,
+    LEFT,
+    PACKAGED,
+    RIGHT,
+    SETTINGS,
+    Heads,
+    Ranker,
+    Reading,
+    find_encoder,
+    fingerprint,
+    load_encoder,
+)
 
 from . import tiny
 
@@ -216,6 +228,8 @@ def test_what_an_encoder_learned_is_saved_at_a_rank(tmp_path, encoder_folder):
         torch.testing.assert_close(again.heads.prefix.weight, ranker.heads.prefix.weight, rtol=1e-3, atol=1e-6)
     assert not (tmp_path / "1" / "encoder").exists()
     ranker.save_pretrained(tmp_path / "all", encoder_folder, rank=WIDTH)
+    assert not [name for name in load_file(tmp_path / "all" / HEADS) if name.endswith((LEFT, RIGHT))]
+    assert sorted(file.name for file in (tmp_path / "all").iterdir()) == sorted([HEADS, SETTINGS])
     prefixes, texts = some_texts(6), some_texts(6, seed=3)
     all_of_it, some_of_it = (Ranker.from_pretrained(tmp_path / name)(prefixes, texts) for name in ("all", "1"))
     torch.testing.assert_close(all_of_it, ranker(prefixes, texts), rtol=1e-2, atol=2e-2)
@@ -280,6 +294,8 @@ def test_refuses_what_does_not_fit():
         Ranker(bert(), word_tokenizer(), Heads(8, reading), Reading(8, 8))
     with pytest.raises(ValueError, match="41 tokens are over the encoder's window of 40"):
         make(prefix_length=41)
+    with pytest.raises(ValueError, match="43 tokens are over the encoder's window of 40"):
+        make(suffix_length=43)
     with pytest.raises(ValueError, match="at least 3 tokens"):
         Reading(2, 8)
     with pytest.raises(ValueError, match="cosine or dot, not 'l2'"):

@@ -166,6 +166,7 @@ def test_refuses_forms(arguments, message):
         (Asked("q", "text"), "passages must be a tuple of at least one text"),
         (Asked("q", ("a", "b"), (1.0,)), "weights must be one for each of 2 passages"),
         (Asked("q", ("a",), (-1.0,)), "weights must be one for each"),
+        (Asked("q", ("a", "b"), (2.0, -1.0)), "weights must be one for each"),
         (Asked("q", ("a", "b"), (0.0, 0.0)), "weights must be one for each"),
         (Asked("q", ("a",), (math.nan,)), "weights must be one for each"),
         (Asked("q", ("a", "b"), (1.0, math.inf)), "weights must be one for each"),
@@ -174,6 +175,18 @@ def test_refuses_forms(arguments, message):
 def test_refuses_evidence(lm, asked, message):
     with pytest.raises(ValueError, match=message):
         Evidence(*lm)([asked], [" a"])
+
+
+def test_no_part_of_an_answer_is_judged(lm):
+    with pytest.raises(ValueError, match="cannot judge unfinished texts: use BestOfN"):
+        decoding.Rerank(Evidence(*lm))
+
+
+def test_passages_lose_their_beginning_beyond_what_may_be_read(lm):
+    asked = [Asked("who is it?", ("it is ann.",)), Asked("who is it?", ("ben",))]
+    whole, end = (Evidence(*lm, prefix_tokens=tokens)(asked, [" ann"] * 2).tolist() for tokens in (None, 12))
+    assert end[0] == pytest.approx(end[1], abs=1e-5)
+    assert abs(whole[0] - whole[1]) > 1e-3
 
 
 def test_refuses_a_text_for_a_prefix(lm):

@@ -431,17 +431,19 @@ def test_interval_is_of_documents():
     assert found["mean"] == pytest.approx(values.mean(), abs=1e-4)
     assert [found["low"], found["high"]] == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.02)
     assert (found["windows"], found["documents"]) == (200, 9)
+    assert mean_with_interval(values.tolist(), documents.tolist()) == found
+    assert mean_with_interval([0.0] * 8 + [1.0], list(range(9)))["low"] == 0  # quantiles of what was drawn
     alone = mean_with_interval([0.0, 1.0], [3, 3])
     assert alone == {"mean": 0.5, "low": None, "high": None, "windows": 2, "documents": 1}
 
 
 def test_ties_lose():
-    windows = [window(0, 0, 1, 2, "made"), window(0, 2, 3, 4), window(1, 0, 1, 2)]
+    windows = [window(0, 0, 1, 2, "made"), window(0, 2, 3, 4, "made"), window(1, 0, 1, 2)]
     vectors = lambda texts, values: {text: torch.tensor([value]) for text, value in zip(texts, values, strict=True)}
     prefix = vectors([w.prefix for w in windows], [1.0, 1.0, 1.0])
     suffix = vectors([*(w.continuation for w in windows), "made"], [1.0, 2.0, 1.0, 1.0])
     tasks = identify(windows, draw_distractors(windows), prefix, suffix)
-    assert tasks == {"document": {0: 0.0, 1: 1.0}, "random": {0: 0.0, 1: 1.0, 2: 0.0}, "generated": {0: 0.0}}
+    assert tasks == {"document": {0: 0.0, 1: 1.0}, "random": {0: 0.0, 1: 1.0, 2: 0.0}, "generated": {0: 0.0, 1: 1.0}}
 
 
 def recount(ranker, windows, seed):
