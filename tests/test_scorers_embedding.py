@@ -1,5 +1,7 @@
 """Embedding: each pooling equals the model's own states of one text; whitened vectors are white."""
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -144,6 +146,8 @@ def test_of_a_prompted_text_only_the_text_is_cut():
     scorer = Embedding(model, WORDS, "last", prompt="So {text} is!", max_length=12)  # seven of them the prompt's
     both = [vector(model, letters(f"So {part} is!"), "last") for part in (text[-5:], text[:5])]
     torch.testing.assert_close(scorer([text], [text]), torch.tensor([cosine(*both)]))
+    none = Embedding(model, WORDS, "last", prompt="So {text} is!", max_length=7)
+    assert none([text], ["dcba"]).tolist() == pytest.approx([1])  # nothing is left of either
     with pytest.raises(ValueError, match="7 tokens must stay, and 6 are read"):
         Embedding(model, WORDS, "last", prompt="So {text} is!", max_length=6)([text], [text])
 
@@ -151,6 +155,10 @@ def test_of_a_prompted_text_only_the_text_is_cut():
 def test_the_model_says_how_long_a_text_may_be():
     scorer = Embedding(MODELS["bert"], WORDS)  # 64 positions
     assert torch.equal(scorer(["a" * 64], ["b" * 64]), scorer(["c" * 9 + "a" * 64], ["b" * 64 + "d" * 9]))
+    words = copy.deepcopy(WORDS)
+    words.model_max_length = 9  # or its tokenizer, if that is less
+    scorer = Embedding(MODELS["bert"], words)
+    assert torch.equal(scorer(["a" * 9], ["b" * 9]), scorer(["ca" + "a" * 8], ["b" * 9 + "d"]))
 
 
 def test_a_text_without_tokens_has_no_direction():
