@@ -228,6 +228,13 @@ def test_a_folder_is_read(tmp_path, name):
     torch.testing.assert_close(scorer(PREFIXES, CONTINUATIONS), expected(MODELS[name], "last"), rtol=1e-3, atol=1e-4)
 
 
+def test_an_encoder_needs_no_pooler(tmp_path):
+    weights = {name: value.float() for name, value in MODELS["bert"].state_dict().items() if "pooler" not in name}
+    MODELS["bert"].save_pretrained(tmp_path, state_dict=weights)
+    scorer = Embedding.from_pretrained(tmp_path, WORDS, device="cpu")
+    torch.testing.assert_close(scorer(PREFIXES, CONTINUATIONS), expected(MODELS["bert"], "mean"), rtol=1e-3, atol=1e-4)
+
+
 def test_other_folders_are_refused(tmp_path):
     with pytest.raises(ValueError, match="there is no such folder"):
         Embedding.from_pretrained(tmp_path / "none")
