@@ -5,6 +5,7 @@ import json
 import math
 import random
 import re
+import shutil
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -932,6 +933,18 @@ def test_refuses_generators_that_generate_nothing(run, encoder, tmp_path, langua
     assert "outgrow the model's window of 128" in run(*call, language_model)[2][0]
 
 
+def test_a_generator_may_fill_its_window_and_needs_something_to_pad_with(language_model, tmp_path):
+    Generator(language_model, context=100, new_tokens=28).check()
+    with pytest.raises(ValueError, match="window of 128"):
+        Generator(language_model, context=100, new_tokens=29).check()
+    shutil.copytree(language_model, tmp_path / "lm")
+    words = tiny.tokenizer()
+    words.pad_token = words.eos_token = None
+    words.save_pretrained(tmp_path / "lm")
+    with pytest.raises(ValueError, match="no token to pad with"):
+        Generator(str(tmp_path / "lm"), context=9, new_tokens=9).check()
+
+
 def make_t5(folder):
     from transformers import T5Config, T5ForConditionalGeneration
 
@@ -939,6 +952,12 @@ def make_t5(folder):
     T5ForConditionalGeneration(config).save_pretrained(folder)
     tiny.tokenizer().save_pretrained(folder)
     return folder
+
+
+def test_batches_are_of_the_seed_of_the_training():
+    windows = [window(0, i, i + 1, i + 2) for i in range(9)]
+    plan = lambda seed: Batches(make(), windows, Settings(epochs=1, batch_size=3, full=True, seed=seed), None).plan
+    assert plan(1) == plan(1) != plan(2)
 
 
 def test_refuses_in_python_too():
