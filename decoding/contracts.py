@@ -48,13 +48,20 @@ def refuse_strays(picker: Picker, hypotheses: Hypotheses, shape: torch.Size) -> 
         raise ValueError(f"{picker!r} took tokens {newest.tolist()}, and there are 0 to {embedding.num_embeddings - 1}")
 
 
+def has_strange_padding(hypotheses: Hypotheses) -> bool:
+    """Whether the padding is no token of the model's: asked once a call, since it is another wait for the device."""
+    embedding, pad = hypotheses.contexts[0].model.get_input_embeddings(), hypotheses.pad
+    return isinstance(embedding, nn.Embedding) and pad is not None and not 0 <= int(pad) < embedding.num_embeddings
+
+
 def refuse_padding(hypotheses: Hypotheses) -> None:
-    """Raise ValueError where rows have ended, others go on, and the padding to be read is no token of the model's."""
-    embedding, newest = hypotheses.contexts[0].model.get_input_embeddings(), hypotheses.tokens[:, -1][hypotheses.done]
-    if isinstance(embedding, nn.Embedding) and not ((newest >= 0) & (newest < embedding.num_embeddings)).all():
+    """Raise ValueError where rows have ended, others go on, and such padding is what would be read."""
+    done, pad = hypotheses.done, hypotheses.pad
+    if pad is not None and not done.all() and (hypotheses.tokens[:, -1][done] == pad).any():
+        most = hypotheses.contexts[0].model.get_input_embeddings().num_embeddings - 1
         raise ValueError(
-            f"a text has ended before the others, and pad_token_id={int(hypotheses.pad or 0)} is none of the model's "
-            f"tokens 0 to {embedding.num_embeddings - 1}: pass another pad_token_id, or resize the embedding"
+            f"a text has ended before the others, and pad_token_id={int(pad)} is none of the model's "
+            f"tokens 0 to {most}: pass another pad_token_id, or resize the embedding"
         )
 
 

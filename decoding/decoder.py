@@ -12,7 +12,14 @@ from transformers.generation import GenerationMode, StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
 from .context import Context
-from .contracts import checked_rows, refuse_bound_processors, refuse_padding, refuse_strays, refuse_width
+from .contracts import (
+    checked_rows,
+    has_strange_padding,
+    refuse_bound_processors,
+    refuse_padding,
+    refuse_strays,
+    refuse_width,
+)
 from .hypotheses import Hypotheses, Step
 from .inputs import refuse_overrun, refuse_prompts, refuse_training
 from .joint import join
@@ -157,6 +164,7 @@ class Decoder:
     ) -> Iterator[Step]:
         context = hypotheses.read()  # each prompt once ...
         hypotheses.fork(reranker.width if reranker else 1)  # ... and only then its copies
+        strange = has_strange_padding(hypotheses)
         while not hypotheses.done.all():
             shape = hypotheses.tokens.shape
             picker(hypotheses)
@@ -165,7 +173,7 @@ class Decoder:
             if witness:
                 witness.see(hypotheses)
             hypotheses.stop(criteria, record.scores)
-            if not hypotheses.done.all():
+            if strange:
                 refuse_padding(hypotheses)
             if reranker:
                 ended = bool(hypotheses.done.all())
