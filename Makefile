@@ -44,10 +44,10 @@ notebooks: .venv/dev
 	$(BIN)/jupyter execute --output '../build/notebooks/{notebook_name}.ipynb' notebooks/*.ipynb
 
 matrix: .venv/dev
-	$(BIN)/python -W ignore -m tests.matrix
+	$(BIN)/python -W ignore -m tests.support.matrix
 
 families: .venv/dev
-	$(BIN)/python -W ignore -m tests.families
+	$(BIN)/python -W ignore -m tests.support.families
 
 speed: .venv/bench
 	$(BIN)/python -m benchmarks speed --quick --output speed

@@ -20,7 +20,7 @@ examples:
   python -m benchmarks speed --quick --output speed             how fast everything is, beside its peers
 
 Started again after it was stopped or killed, `run` goes on where it ended. A task is a small TOML file, or the name of
-one that comes with the package; docs/benchmarks.md says what is in it.
+one that comes with the package; docs/results/benchmarks.md says what is in it.
 """
 
 
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def left(options: argparse.Namespace) -> str:
     """What an interrupted call leaves."""
     if options.command == "speed":
-        from .speed import RESULTS
+        from .speed.cases import RESULTS
 
         file = options.output / RESULTS
         cases = len(json.loads(file.read_text(encoding="utf-8"))["cases"]) if file.is_file() else 0
@@ -87,7 +87,7 @@ def make_parser() -> Parser:
 
 def add_scoring(parser: Any, name: str) -> None:
     """The options of scoring; `name` is that of the model which scores."""
-    from .measures import DEFAULT
+    from .harness.measures import DEFAULT
 
     add = parser.add_argument
     add("--metrics", help=f"by name, with commas (default: {','.join(DEFAULT)})")
@@ -122,8 +122,8 @@ def speed(options: argparse.Namespace) -> None:
     """Measure, and write the table and the picture; a case that is measured is not measured again."""
     from decoding.command import check_ranges
 
-    from . import speed as measuring
-    from . import speed_report
+    from .speed import cases as measuring
+    from .speed import report as speed_report
 
     check_ranges(vars(options), measuring.RANGES)
     silence()
@@ -138,11 +138,11 @@ def run(options: argparse.Namespace) -> None:
     """Generate what is missing; then score and report, in the first process alone."""
     from dataclasses import replace
 
-    from decoding import models
+    from decoding.models import loading as models
 
-    from .generating import processes
-    from .measures import choose
-    from .task import Task
+    from .harness.generating import processes
+    from .harness.measures import choose
+    from .harness.task import Task
 
     task = Task.read(options.task)
     metrics = choose(names(options))
@@ -171,7 +171,7 @@ def generate(options: argparse.Namespace, task: Any, state: Any) -> None:
 
     import decoding
 
-    from .generating import generate
+    from .harness.generating import generate
 
     _ = task.corpus.texts  # before any model is loaded: lines that are not JSON, ...
     silence()
@@ -190,8 +190,8 @@ def generate(options: argparse.Namespace, task: Any, state: Any) -> None:
 
 def score(options: argparse.Namespace) -> None:
     """Score a folder into its scores.json, or a file."""
-    from .measures import choose
-    from .scoring import score_file
+    from .harness.measures import choose
+    from .harness.scoring import score_file
 
     metrics = choose(names(options))
     if options.place.is_dir():
@@ -227,7 +227,7 @@ def join(numbers: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
 
 def score_into(folder: Path, metrics: list[Any], options: argparse.Namespace) -> dict[str, Any]:
     """Score a folder's texts, and write scores.json in one move."""
-    from .scoring import SCORES, read_settings, score_folder
+    from .harness.scoring import SCORES, read_settings, score_folder
 
     read_settings(folder)
     scores = score_folder(folder, metrics, judge(options, metrics, options.cache or folder / "features"))
@@ -243,7 +243,7 @@ def judge(options: argparse.Namespace, metrics: list[Any], cache: Path | None) -
         return None
     import decoding
 
-    from .measures import Judge
+    from .harness.measures import Judge
     from .metrics import protocols
 
     silence()
@@ -254,7 +254,7 @@ def judge(options: argparse.Namespace, metrics: list[Any], cache: Path | None) -
 
 def names(options: argparse.Namespace) -> list[str]:
     """The metrics that are asked for."""
-    from .measures import DEFAULT
+    from .harness.measures import DEFAULT
 
     return DEFAULT if options.metrics is None else [name.strip() for name in options.metrics.split(",") if name.strip()]
 
@@ -268,11 +268,11 @@ def report(options: argparse.Namespace) -> None:
 
 def write_report(folder: Path, output: Path) -> None:
     """report.md, report.tex, report.svg and report.html; the table on the terminal as well."""
-    from .scoring import SCORES
+    from .harness.scoring import SCORES
 
     if not (folder / SCORES).is_file():
         raise ValueError(f"no {SCORES} in {folder}: score it first")
-    from . import report as page
+    from .report import build as page
 
     files = page.report(folder, output)
     show(json.loads((folder / SCORES).read_text(encoding="utf-8")))
@@ -284,7 +284,7 @@ def show(scores: dict[str, Any]) -> None:
     """The table, coloured where it is looked at."""
     from rich.console import Console
 
-    from . import report as page
+    from .report import build as page
 
     page.show(scores, Console())
 

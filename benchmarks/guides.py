@@ -1,82 +1,10 @@
-"""What a second prompt costs, by the lengths of the two, in one forward or in two: `python -m benchmarks.guides`."""
+"""The command `python -m benchmarks.guides`; its work is in `speed.second_prompts`."""
 
-import argparse
-import statistics
 import sys
-from collections.abc import Sequence
-from functools import partial
-from itertools import product
-from typing import Any
 
-import torch
+from .speed.second_prompts import main, make_parser
 
-import decoding
-from decoding import joint
-from decoding.command import Parser, serve, silence, table
-
-from .turns import Way, measure
-
-EXAMPLES = """\
-examples:
-  python -m benchmarks.guides
-  python -m benchmarks.guides --lengths 128 96 --batch 4 --rounds 9
-"""
-LENGTHS = [[64, 64], [64, 48], [64, 32], [256, 256], [256, 64]]
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command, and return the status that it exits with: 2 for a call that cannot work."""
-    return serve("benchmarks", lambda: run(make_parser().parse_args(arguments)), lambda: "the table ends here")
-
-
-def make_parser() -> Parser:
-    """The options."""
-    parser = Parser(
-        prog="python -m benchmarks.guides", description=__doc__, epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
-    )  # fmt: skip
-    add = parser.add_argument
-    add("--model", metavar="NAME", help="a hub id or a folder (default: the embedded one)")
-    add("--lengths", type=int, nargs=2, action="append", metavar="N", help="tokens of the two prompts; may repeat")
-    add("--batch", type=int, nargs="+", default=[1, 8], metavar="N", help="rows (default: 1 8)")
-    add("--new-tokens", type=int, default=24, metavar="N", help="tokens a row (default: 24)")
-    add("--rounds", type=int, default=5, metavar="N", help="default: 5")
-    return parser
-
-
-def run(options: argparse.Namespace) -> None:
-    """Print a Markdown table: medians of ratios within a round, in which all ways take turns."""
-    numbers = [options.new_tokens, options.rounds, *options.batch, *(n for pair in options.lengths or [] for n in pair)]
-    if min(numbers) < 1:
-        raise ValueError(f"lengths, rows, tokens and rounds must be at least 1, not {min(numbers)}")
-    silence()
-    model, _ = decoding.load(options.model)
-    names = ["rows", "prompt", "second prompt", "padding", "separate / greedy", "joint / greedy", "joint / separate"]
-    cases = list(product(options.batch, options.lengths or LENGTHS))
-    with table(names, [f"batch {rows}, {first} and {second} tokens" for rows, (first, second) in cases]) as add_row:
-        for rows, (first, second) in cases:
-            seconds = measure(ways(model, rows, first, second, options.new_tokens), options.rounds)
-            pairs = [("separate", "greedy"), ("joint", "greedy"), ("joint", "separate")]
-            ratios = [statistics.median(map(float.__truediv__, seconds[a], seconds[b])) for a, b in pairs]
-            waste = 1 - (first + second) / (2 * max(first, second))
-            add_row([rows, first, second, f"{waste:.0%}", *(f"{ratio:.2f}" for ratio in ratios)])
-
-
-def ways(model: Any, rows: int, first: int, second: int, new: int) -> dict[str, Way]:
-    """Greedy decoding of random prompts, and a guide with a second prompt, with two forwards a token and with one."""
-    generator, vocabulary = torch.Generator().manual_seed(0), model.config.vocab_size
-    ids, aside = (torch.randint(vocabulary // 2, vocabulary, (rows, n), generator=generator) for n in (first, second))
-    options: dict[str, Any] = {"max_new_tokens": new, "min_new_tokens": new, "do_sample": False}
-
-    def run(part: Any, waste: float, criteria: Any) -> None:
-        allowed, joint.WASTE = joint.WASTE, waste
-        decoding.generate(model, ids, attention_mask=torch.ones_like(ids), processors=[part], **options)
-        joint.WASTE = allowed
-
-    guide = decoding.NegativePrompt(aside)
-    found = {"greedy": (decoding.Greedy(), 0.0), "separate": (guide, -1.0), "joint": (guide, 1.0)}
-    return {name: Way(partial(run, *way), (model,), whole=True) for name, way in found.items()}
-
+__all__ = ["main", "make_parser"]
 
 if __name__ == "__main__":
     sys.exit(main())

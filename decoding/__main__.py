@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from .command import Parser, check_ranges, flag, serve, silence
-from .jobs import Job, Prompt, Reranking, read_prompts
-from .results import Results, to_line
+from .jobs.continuation import Job, Reranking
+from .jobs.prompts import Prompt, read_prompts
+from .jobs.results import Results, to_line
 
 EXAMPLES = """\
 examples:
@@ -205,8 +206,8 @@ def make_job(options: argparse.Namespace, prompts: list[Prompt]) -> Job:
         Greedy,
         Mirostat,
         Sample,
-        default_model,
     )
+    from .models import default_model
 
     names = ("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty", "batch_size", "dtype")
     settings = {name: getattr(options, name) for name in names}
@@ -229,7 +230,8 @@ def run(options: argparse.Namespace, job: Job, results: Results | None, traced: 
 
     traced: gets the file of the trace once it is written, also where the run is interrupted.
     """
-    from . import Trace, models
+    from . import Trace
+    from .models import loading as models
 
     silence()
     source = models.locate(options.model)
@@ -283,7 +285,7 @@ def check_model(options: argparse.Namespace, job: Job, config: Any, tokenizer: A
 
 def load_model(source: str, config: Any, options: argparse.Namespace) -> Any:
     """The weights."""
-    from . import models
+    from .models import loading as models
 
     return models.load_model(source, config, device=options.device, dtype=options.dtype)
 

@@ -17,8 +17,9 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, ProcessorMixin
 
-from .context import Context
-from .inputs import require_count
+from scorers._common.checks import require_count
+
+from .engine.context import Context
 
 Choices = Sequence[str | tuple[str, ...]]
 

@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from scorers._common.checks import require_count
+
 from .hypotheses import Hypotheses, members
-from .inputs import require_count
 from .parts import Picker, Reranker
 
 # processors of transformers that hold something for each row of the call, and why they cannot go with a reranker

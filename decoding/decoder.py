@@ -11,7 +11,6 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList,
 from transformers.generation import GenerationMode, StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
-from .context import Context
 from .contracts import (
     checked_rows,
     has_strange_padding,
@@ -20,15 +19,15 @@ from .contracts import (
     refuse_strays,
     refuse_width,
 )
+from .engine.batched_contexts import join
+from .engine.context import Context
+from .engine.prompt_checks import refuse_overrun, refuse_prompts, refuse_training
 from .hypotheses import Hypotheses, Step
-from .inputs import refuse_overrun, refuse_prompts, refuse_training
-from .joint import join
+from .outputs import Record, stream_settled
 from .parts import Guide, Part, Picker, Reranker
-from .record import Record
-from .sampling import Greedy, Sample
-from .streaming import stream_settled
-from .trace import Trace
-from .witness import Witness
+from .pickers.sampling import Greedy, Sample
+from .trace.recorder import Witness
+from .trace.records import Trace
 
 
 @dataclass(frozen=True, init=False, repr=False)

@@ -14,11 +14,11 @@ from rich.progress import Progress
 from rich.table import Table
 
 from .command import Parser, interpreter, serve, silence
-from .contrastive import ContrastiveSearch
 from .generation import generate
-from .models import load
-from .sampling import Greedy, Sample
-from .trace import Trace
+from .models.loading import load
+from .pickers.contrastive_search import ContrastiveSearch
+from .pickers.sampling import Greedy, Sample
+from .trace.records import Trace
 
 PROMPTS = ("The night was", "In the morning the village", "The old sailor looked at the sea and")  # greedy: loops soon
 METHODS: dict[str, dict[str, Any]] = {

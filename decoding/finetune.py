@@ -23,12 +23,13 @@ from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from . import default_model, models
 from .command import Parser, check_ranges, serve, silence
-from .examples import read_examples
-from .jobs import Prompt
-from .results import to_line
-from .synthesis import start_of
+from .jobs.examples import read_examples
+from .jobs.prompts import Prompt
+from .jobs.results import to_line
+from .jobs.synthesis import start_of
+from .models import default_model
+from .models import loading as models
 
 EXAMPLES = """\
 examples:

@@ -11,13 +11,13 @@ from transformers import PreTrainedModel
 from transformers.generation import StoppingCriteriaList, StopStringCriteria
 from transformers.generation.streamers import BaseStreamer
 
-from .context import TEXT
-from .contrastive import ContrastiveSearch
 from .decoder import Decoder
-from .inputs import refuse_mask, refuse_shape
-from .rerank import Rerank
-from .sampling import Greedy, Sample
-from .trace import Trace
+from .engine.context import TEXT
+from .engine.prompt_checks import refuse_mask, refuse_shape
+from .pickers.contrastive_search import ContrastiveSearch
+from .pickers.sampling import Greedy, Sample
+from .rerankers.rerank import Rerank
+from .trace.records import Trace
 
 
 def generate(

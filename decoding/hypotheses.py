@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .context import Context
+from .engine.context import Context
 
 PADDING = "prompt_ignore_length"  # in transformers' repetition penalty: (P,) int64
 SOURCE = "row of the last logits"  # in `Hypotheses.state`, for a trace: what each row was chosen from

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 
-from .context import Context
+from .engine.context import Context
 from .hypotheses import Hypotheses
 
 
@@ -112,5 +112,5 @@ class Reranker(Part, ABC):
         """At the end: one row a prompt, (P,) int64."""
 
     def report(self) -> dict[str, Any]:
-        """After the end: `sequences_scores` and `rounds` of `decoding.record.Reranked`, or nothing."""
+        """After the end: `sequences_scores` and `rounds` of `decoding.outputs.Reranked`, or nothing."""
         return {}

@@ -9,9 +9,9 @@ from typing import Any
 
 from .__main__ import check_output
 from .command import Parser, check_ranges, serve, silence
-from .examples import read_examples
-from .results import Results
-from .synthesis import Synthesis, read_made, start_of
+from .jobs.examples import read_examples
+from .jobs.results import Results
+from .jobs.synthesis import Synthesis, read_made, start_of
 
 EXAMPLES = """\
 examples:
@@ -93,7 +93,7 @@ def check_options(options: argparse.Namespace) -> None:
 
 def make_job(options: argparse.Namespace) -> Synthesis:
     """The examples, and everything that what is made depends on."""
-    from . import default_model
+    from .models import default_model
 
     names = ("gamma", "eta", "beta", "max_new_tokens", "temperature", "top_k", "top_p", "batch_size", "dtype")
     examples = read_examples(options.examples, options.field)
@@ -114,8 +114,8 @@ def run(options: argparse.Namespace, job: Synthesis, results: Results) -> None:
     """Load what is needed, and write each round as it is made."""
     from tqdm import tqdm
 
-    from . import models
-    from .experts import is_adapter
+    from .guides.second_models import is_adapter
+    from .models import loading as models
 
     silence()
     there = len(results.done)

@@ -1,17 +1,60 @@
 """How good is a continuation after its prefix? Scorers know nothing of decoding."""
 
-from . import command as command  # before what takes seconds: it answers Ctrl-C
-from .combined import Pairwise, Weighted
-from .embedding import PROMPT_EOL, Embedding, Whitening
-from .evidence import Asked, Evidence, Form
-from .likelihood import Likelihood
-from .mbr import MBR, bleu, chrf
-from .overlap import Overlap
-from .ranker import Ranker
-from .rankgen import RankGen, T5EncoderWithProjection
-from .reward import Classifier, Gated, RewardModel, Router
-from .scorer import Function, Scorer, as_scorer
+from typing import TYPE_CHECKING
 
+from ._common.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .combined import Pairwise as Pairwise
+    from .combined import Weighted as Weighted
+    from .embedding import PROMPT_EOL as PROMPT_EOL
+    from .embedding import Embedding as Embedding
+    from .embedding import Whitening as Whitening
+    from .evidence import Asked as Asked
+    from .evidence import Evidence as Evidence
+    from .evidence import Form as Form
+    from .likelihood import Likelihood as Likelihood
+    from .mbr import MBR as MBR
+    from .mbr import bleu as bleu
+    from .mbr import chrf as chrf
+    from .overlap import Overlap as Overlap
+    from .ranker import Ranker as Ranker
+    from .rankgen import RankGen as RankGen
+    from .rankgen import T5EncoderWithProjection as T5EncoderWithProjection
+    from .reward import Classifier as Classifier
+    from .reward import Gated as Gated
+    from .reward import RewardModel as RewardModel
+    from .reward import Router as Router
+    from .scorer import Function as Function
+    from .scorer import Scorer as Scorer
+    from .scorer import as_scorer as as_scorer
+
+# where each public name is defined
+HOMES = {
+    "Asked": "evidence",
+    "Classifier": "reward",
+    "Embedding": "embedding",
+    "Evidence": "evidence",
+    "Form": "evidence",
+    "Function": "scorer",
+    "Gated": "reward",
+    "Likelihood": "likelihood",
+    "MBR": "mbr",
+    "Overlap": "overlap",
+    "PROMPT_EOL": "embedding",
+    "Pairwise": "combined",
+    "RankGen": "rankgen",
+    "Ranker": "ranker",
+    "RewardModel": "reward",
+    "Router": "reward",
+    "Scorer": "scorer",
+    "T5EncoderWithProjection": "rankgen",
+    "Weighted": "combined",
+    "Whitening": "embedding",
+    "as_scorer": "scorer",
+    "bleu": "mbr",
+    "chrf": "mbr",
+}
 __all__ = [
     "MBR",
     "PROMPT_EOL",
@@ -37,3 +80,5 @@ __all__ = [
     "bleu",
     "chrf",
 ]
+
+__getattr__, __dir__ = lazy_names(__name__, HOMES)

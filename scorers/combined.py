@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .encoding import distinct, require_one_of
+from ._common.checks import require_one_of
+from .encoding import distinct
 from .scorer import Scorer, as_scorer
 
 

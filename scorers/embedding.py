@@ -10,19 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import AutoModel
 
-from .encoding import (
-    batches,
-    context_length,
-    distinct,
-    evaluating,
-    load_model,
-    load_tokenizer,
-    pad,
-    require_count,
-    require_one_of,
-    tokenise,
-    wide,
-)
+from ._common.checks import require_count, require_one_of
+from .encoding import batches, context_length, distinct, evaluating, load_model, load_tokenizer, pad, tokenise, wide
 from .scorer import Scorer
 
 TEXT = "{text}"

@@ -120,20 +120,6 @@ def context_length(model: Any, tokenizer: Any) -> int | None:
     return min((limit for limit in limits if limit and 0 < limit < 10**9), default=None)
 
 
-def require_count(name: str, value: Any, optional: bool = False) -> None:
-    """ValueError unless `value` is a whole number of at least 1 (or None, where that is an option)."""
-    if value is None and optional:
-        return
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
-
-
-def require_one_of(name: str, value: Any, options: Sequence[str]) -> None:
-    """ValueError unless `value` is one of the options."""
-    if value not in options:
-        raise ValueError(f"{name} must be {' or '.join(map(repr, options))}, not {value!r}")
-
-
 def load_model(kind: Any, source: str | Path, *, device: Any = None, dtype: Any = None, exact: bool = False) -> Any:
     """The weights of a hub id or folder in evaluation mode: safetensors, or a .bin read as tensors alone.
 

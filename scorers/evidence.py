@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .encoding import distinct, require_one_of
+from ._common.checks import require_one_of
+from .encoding import distinct
 from .likelihood import Likelihood
 from .scorer import Scorer
 

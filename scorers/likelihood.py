@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ._common.checks import require_count, require_one_of
 from .combined import Weighted
-from .encoding import batches, distinct, require_count, require_one_of
+from .encoding import batches, distinct
 from .language_model import LanguageModel
 from .scorer import Scorer, refuse_no_texts
 

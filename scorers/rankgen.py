@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, T5EncoderModel, T5PreTrainedModel
 from transformers.utils.hub import has_file
 
+from ._common.checks import require_count, require_one_of
 from .encoding import (
     batches,
     distinct,
@@ -24,8 +25,6 @@ from .encoding import (
     load_tokenizer,
     pad,
     refuse_lost_folder,
-    require_count,
-    require_one_of,
     wide,
 )
 from .scorer import Scorer

@@ -10,19 +10,8 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification
 
-from .encoding import (
-    batches,
-    context_length,
-    distinct,
-    evaluating,
-    load_model,
-    load_tokenizer,
-    pad,
-    require_count,
-    require_one_of,
-    tokenise,
-    wide,
-)
+from ._common.checks import require_count, require_one_of
+from .encoding import batches, context_length, distinct, evaluating, load_model, load_tokenizer, pad, tokenise, wide
 from .scorer import Scorer, as_scorer
 
 

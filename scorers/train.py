@@ -18,12 +18,12 @@ from typing import Any
 import torch
 from transformers.utils import logging as transformers_logging
 
-from .command import Parser, serve
-from .pairs import Cut, Document, Window, draw_distractors, read_documents, split, with_generated
+from ._common.commands import Parser, serve
 from .ranker import PACKAGED, SETTINGS, Heads, Ranker, Reading, check_window, load_config, load_encoder
-from .train_accuracy import differences, identify, summarise
-from .train_negatives import Generator, choose, generate_into, read_generated
-from .training import FULL, HEADS, Batches, Settings, read_states, train
+from .ranker_training.accuracy import differences, identify, summarise
+from .ranker_training.negatives import Generator, choose, generate_into, read_generated
+from .ranker_training.pairs import Cut, Document, Window, draw_distractors, read_documents, split, with_generated
+from .ranker_training.training import FULL, HEADS, Batches, Settings, read_states, train
 
 EXAMPLES = """\
 examples:

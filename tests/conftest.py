@@ -24,7 +24,7 @@ def default_model():
 @pytest.fixture(scope="session")
 def tokenizer():
     """A tokenizer for the tiny models."""
-    from . import tiny
+    from tests.support import tiny
 
     return tiny.tokenizer()
 

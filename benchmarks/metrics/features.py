@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel
 
-from decoding.models import locate
+from decoding.models.loading import locate
 
 from .states import read_states, window_of
 

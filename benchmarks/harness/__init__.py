@@ -1,0 +1,1 @@
+"""Tasks: the texts, the runs that continue them, and what is measured of these."""

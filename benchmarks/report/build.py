@@ -1,0 +1,248 @@
+"""What came of a run, for readers: report.md, report.tex, report.svg, and report.html, a file that needs no network.
+
+The page is rendered from `page/`. Its table is there without scripts; plots and texts are drawn by its script from the
+data that the page carries. No text of a model is ever read as markup: jinja2 escapes what it writes, the data are JSON
+without `<`, and the page's policy runs no script but its own, known by its hash.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from decoding.trace.html import policy, source, template, to_json
+
+from . import plots, tables
+from .latex import latex
+from .markdown import markdown
+from .tables import HUMAN, WORDS, Column
+from .terminal import show
+
+__all__ = ["html", "latex", "markdown", "report", "show"]
+
+SCRIPTS = ("base.js", "table.js", "plots.js", "samples.js")  # behind the elements that traces are made of too
+COLOURS = 12  # that page.css has
+
+
+def report(folder: Path, output: Path) -> list[Path]:
+    """Write report.md, report.tex, report.svg and report.html, each in one move, and return their paths.
+
+    Args:
+        folder: that holds scores.json and, for the texts of the page, generations.jsonl.
+        output: a folder; it is made.
+
+    Raises:
+        ValueError: no scores.json there, or one that is no table of scores.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> _ = (folder / "scores.json").write_text('{"task": "news", "metrics": {}, "systems": []}')
+        >>> [file.name for file in report(folder, folder)]
+        ['report.md', 'report.tex', 'report.svg', 'report.html']
+    """
+    scores, generations = read_scores(folder), read_generations(folder)
+    pages = {
+        "report.md": markdown(scores),
+        "report.tex": latex(scores),
+        "report.html": html(scores, generations),
+    }
+    output.mkdir(parents=True, exist_ok=True)
+    files = [output / name for name in ("report.md", "report.tex", "report.svg", "report.html")]
+    for file in files:
+        scratch = file.with_suffix(f".part{file.suffix}")
+        if file.name in pages:  # half a surrogate pair in a name is no reason to fail
+            scratch.write_bytes(pages[file.name].encode("utf-8", errors="replace"))
+        else:
+            plots.draw(scores, scratch)
+        scratch.replace(file)
+    return files
+
+
+def read_scores(folder: Path) -> dict[str, Any]:
+    """The scores of a folder.
+
+    Raises:
+        ValueError: there are none, or they are no table.
+    """
+    file = folder / "scores.json"
+    try:
+        scores = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"no scores.json in {folder}: score it first") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file} is not JSON ({error}): score the folder again") from None
+    if not isinstance(scores, dict):
+        raise ValueError(f"{file} holds no scores: score the folder again")
+    return scores
+
+
+def read_generations(folder: Path) -> list[dict[str, Any]]:
+    """The texts of a folder, without a last line that is being written; those its task.json names, if it has one.
+
+    Raises:
+        ValueError: a whole line that is not a row, with its number.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    for file in sorted(folder.glob("generations*.jsonl")):  # of several processes, those of a run that was killed
+        lines = file.read_bytes().split(b"\n")
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+                for name in ("decoder", "prompt", "prefix", "continuation"):
+                    row[name]
+                rows[row["key"]] = row
+            except (ValueError, TypeError, KeyError, RecursionError):
+                if number == len(lines):
+                    continue
+                raise ValueError(f"{file}, line {number} is no text of a benchmark: give another folder") from None
+    try:
+        keys = json.loads((folder / "task.json").read_text(encoding="utf-8"))["keys"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return list(rows.values())
+    return [rows[key] for key in keys if key in rows]
+
+
+def html(scores: Mapping[str, Any], generations: Iterable[Mapping[str, Any]]) -> str:
+    """The page: the table, plots of one metric against another, curves, comparisons, and the texts themselves.
+
+    Args:
+        scores: what scores.json holds.
+        generations: rows of generations.jsonl; those of decoders without scores are left out, and counted on the page.
+
+    Raises:
+        ValueError: these are no scores.
+
+    Example:
+        >>> page = html({"task": "<b>", "metrics": {}, "systems": []}, [])
+        >>> "&lt;b&gt;" in page, "<b>" in page
+        (True, False)
+    """
+    rows = list(generations)
+    columns = tables.make_columns(scores)
+    systems = [str(system["decoder"]) for system in scores["systems"]]
+    samples = gather(rows, systems)
+    elements = source("decoding.trace", "elements.js")
+    script = "\n".join([elements, *(source("benchmarks.report", name) for name in SCRIPTS)])
+    style = source("benchmarks.report", "page.css")
+    return template("benchmarks.report", "page.html").render(
+        task=scores["task"],
+        columns=columns,
+        ranges=[ranges(scores, column) for column in columns],
+        explanations=[tables.explain(scores, column) for column in columns],
+        systems=scores["systems"],
+        parameters=[json.dumps(system.get("parameters"), ensure_ascii=False) for system in scores["systems"]],
+        colours=COLOURS,
+        names=tables.names(scores),
+        human=HUMAN,
+        words=WORDS,
+        signs=tables.SIGNS,
+        signature=list(tables.flat(scores.get("signature") or {})),
+        prompts=len(samples["prompts"]),
+        unscored=sorted({str(row["decoder"]) for row in rows} - set(systems)),
+        frontier=any(system.get("frontier") for system in scores["systems"]),
+        isotropy=any(system.get("isotropy") for system in scores["systems"]),
+        human_isotropy=bool((scores.get("human") or {}).get("isotropy")),
+        languages=tables.languages(scores),
+        paired=bool(scores.get("paired")),
+        data=to_json(finite(describe(scores, columns, rows) | samples)),
+        style=Markup(style),
+        script=Markup(script),
+        policy=policy(style, script),
+    )
+
+
+def finite(value: Any) -> Any:
+    """None for numbers that JSON does not have."""
+    if isinstance(value, Mapping):
+        return {str(name): finite(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def describe(scores: Mapping[str, Any], columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the plots are drawn of: metrics, the entries of each row, curves, and pairs."""
+    metrics: dict[str, Any] = {
+        column.name: {
+            "title": column.heading, "unit": column.unit, "better": column.better,
+            "cells": [vars(cell) for cell in column.cells],
+        }
+        for column in columns
+    }  # fmt: skip
+    entries = {
+        name: [
+            tables.entry(scores.get("reference") or {}, name),
+            *(tables.entry(system["metrics"], name) for system in scores["systems"]),
+        ]
+        for name in metrics
+    }
+    human = scores.get("human") or {}
+    if "seconds" not in metrics and (speeds := tokens_a_second(scores, rows)):
+        metrics["speed"] = {"title": "tokens a second", "unit": "", "better": "higher", "cells": None}
+        entries["speed"] = [{}, *speeds]
+    return {
+        "metrics": metrics,
+        "entries": entries,
+        "systems": tables.names(scores)[1:],
+        "frontier": [system.get("frontier") for system in scores["systems"]],
+        "isotropy": [system.get("isotropy") for system in scores["systems"]],
+        "languages": [system.get("isotropy_by_language") or {} for system in scores["systems"]],
+        "human": {"isotropy": human.get("isotropy"), "languages": human.get("isotropy_by_language") or {}},
+        "paired": scores.get("paired") or [],
+    }
+
+
+def tokens_a_second(scores: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]] | None:
+    """Of each system, all tokens over all seconds; None where the rows do not say."""
+    found = []
+    for system in scores["systems"]:
+        own = [row for row in rows if row["decoder"] == system["decoder"] and row.get("seconds") and "tokens" in row]
+        seconds = math.fsum(row["seconds"] for row in own)
+        found.append({"value": sum(row["tokens"] for row in own) / seconds} if seconds else {})
+    return found if any(found) else None
+
+
+def gather(rows: Iterable[Mapping[str, Any]], systems: Sequence[str]) -> dict[str, Any]:
+    """Prompts, each once, and for each its texts: system, seed, text, tokens, whether it ended, seconds."""
+    place = {name: i for i, name in enumerate(systems)}
+    prompts: dict[tuple[Any, str], dict[str, Any]] = {}
+    for row in rows:
+        if row["decoder"] not in place:
+            continue
+        key = (row["prompt"], row["prefix"])
+        prompt = prompts.setdefault(
+            key, {"id": str(row["prompt"]), "prefix": row["prefix"], "reference": row.get("reference"), "texts": []}
+        )
+        prompt["texts"].append([
+            place[row["decoder"]], row.get("seed"), row["continuation"], row.get("tokens"), row.get("finished"),
+            row.get("seconds"),
+        ])  # fmt: skip
+    for prompt in prompts.values():
+        prompt["texts"].sort(key=lambda text: text[0])  # stable: seeds stay in order
+    return {"prompts": list(prompts.values())}
+
+
+def ranges(scores: Mapping[str, Any], column: Column) -> list[dict[str, float] | None]:
+    """Where each value and interval of a column lies on a line of 2 to 98 per cent, the human value with it."""
+    rows = [scores.get("reference") or {}, *(system["metrics"] for system in scores["systems"])]
+    found = [tables.entry(metrics, column.name) for metrics in rows]
+    every = [number for one in found for name in ("value", "low", "high") if (number := one.get(name)) is not None]
+    low, high = min(every), max(every)
+    human = found[0].get("value")
+
+    def at(number: float) -> float:
+        return round(2 + 96 * (number - low) / (high - low), 2) if high > low else 50.0
+
+    return [
+        {name: at(one[name]) for name in ("value", "low", "high") if name in one}
+        | ({} if human is None else {"human": at(human)})
+        if one
+        else None
+        for one in found
+    ]

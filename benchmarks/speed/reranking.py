@@ -1,0 +1,178 @@
+"""Segment reranking beside the algorithm that was released with RankGen: `python -m benchmarks.rerank`.
+
+The peer is written from its description: for each prompt and each hypothesis, text and all, the tokenizer and the model
+read everything again, and the cache is thrown away. Same model, same number of tokens, same scorer, in one run, where
+the two take turns. Times are of one machine in one hour: compare their ratio, and the positions read.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import decoding
+import scorers
+from decoding.command import Parser, Range, check_ranges, progress, serve, silence
+
+from .timing import TEXT
+
+SAMPLING: dict[str, Any] = {"do_sample": True, "top_k": 50, "top_p": 0.9}
+SCORERS: dict[str, Callable[[], scorers.Scorer]] = {
+    "overlap": scorers.Overlap,
+    "ranker": scorers.Ranker.from_pretrained,
+}
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+EXAMPLES = """\
+examples:
+  python -m benchmarks.rerank
+  python -m benchmarks.rerank --prefix 32 --samples 4 --new-tokens 40 --rounds 1     a quick look
+"""
+COUNTS = ("prefix", "prompts", "every", "samples", "beams", "new_tokens", "rounds")
+RANGES: dict[str, Range] = {name: (lambda value: value >= 1, "be at least 1") for name in COUNTS}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print what was measured, and return the status that the command exits with: 2 for a call that cannot work."""
+
+    def work() -> None:
+        options = make_parser().parse_args(arguments)
+        check_ranges(vars(options), RANGES)
+        found = compare(options)
+        print(json.dumps(found, indent=1) if options.json else table(found))
+
+    return serve("benchmarks", work, lambda: "nothing was saved")
+
+
+def make_parser() -> Parser:
+    """The options; their defaults are the paper's."""
+    parser = Parser(prog="python -m benchmarks.rerank", description=__doc__, allow_abbrev=False, epilog=EXAMPLES,
+                    formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    add = parser.add_argument
+    add("--model", help="a hub id or a folder (default: the embedded one)")
+    add("--scorer", choices=list(SCORERS), default="overlap", help="default: overlap, which costs next to nothing")
+    add("--prefix", type=int, default=256, help="prompt tokens (default: 256)")
+    add("--prompts", type=int, default=1, help="ours reads them together, the released one by one (default: 1)")
+    add("--every", type=int, default=20, help="tokens to a segment (default: 20)")
+    add("--samples", type=int, default=10, help="continuations of each hypothesis (default: 10)")
+    add("--beams", type=int, default=2, help="hypotheses kept (default: 2)")
+    add("--new-tokens", type=int, default=120, help="default: 120")
+    add("--rounds", type=int, default=3, help="of both ways (default: 3)")
+    add("--clock", choices=list(CLOCKS), default="wall",
+        help="cpu: the processor's seconds, of all threads, for a machine that is busy (default: wall)")  # fmt: skip
+    add("--json", action="store_true", help="print one JSON object, with the seconds of every round")
+    return parser
+
+
+def compare(options: argparse.Namespace) -> dict[str, Any]:
+    """Both ways in turns: seconds of each round, their ratios within it, mean forwards and positions of a round."""
+    scorer, clock = SCORERS[options.scorer](), CLOCKS[options.clock]
+    silence()
+    model, tokenizer = decoding.load(options.model)
+    texts = [story(model, tokenizer, options.prefix, seed) for seed in range(options.prompts)]
+    ways = {"released": released, "ours": ours}
+    short = argparse.Namespace(**vars(options) | {"new_tokens": min(options.new_tokens, options.every, 2)})
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    read: dict[str, list[tuple[int, int]]] = {name: [] for name in ways}
+    with progress(len(ways) * (1 + options.rounds), "run") as tick:
+        for way in ways.values():  # to warm up
+            way(model, tokenizer, scorer, texts, short)
+            tick()
+        for number in range(options.rounds):
+            for name in list(ways)[:: 1 if number % 2 else -1]:  # who goes first takes turns as well
+                torch.manual_seed(number)
+                start = clock()
+                read[name].append(reading(model, partial(ways[name], model, tokenizer, scorer, texts, options)))
+                seconds[name].append(clock() - start)
+                tick()
+    return {
+        "settings": {name: getattr(options, name) for name in (*COUNTS, "scorer", "clock")},
+        "model": Path(str(model.config.name_or_path)).name,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "versions": {name: version(name) for name in ("torch", "transformers")},
+        "prompt_tokens": [len(tokenizer(text)["input_ids"]) for text in texts],
+        "ways": {
+            name: {
+                "seconds": seconds[name],
+                "forwards": round(statistics.mean(forwards for forwards, _ in read[name])),
+                "positions": round(statistics.mean(positions for _, positions in read[name])),
+            }
+            for name in ways
+        },
+        "ratios": [a / b for a, b in zip(seconds["released"], seconds["ours"], strict=True)],
+    }  # fmt: skip
+
+
+def table(found: dict[str, Any]) -> str:
+    """In Markdown: medians, and how many times as much the released way takes, in the median of the rounds."""
+    lines = ["| | seconds | forwards | positions read |", "|---|---|---|---|"]
+    for name, way in found["ways"].items():
+        lines.append(f"| {name} | {statistics.median(way['seconds']):.1f} | {way['forwards']} | {way['positions']} |")
+    old, new = found["ways"]["released"], found["ways"]["ours"]
+    ratios = found["ratios"]
+    lines.append(
+        f"| released / ours | {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) "
+        f"| {old['forwards'] / new['forwards']:.1f} | {old['positions'] / new['positions']:.1f} |"
+    )
+    return "\n".join(lines)
+
+
+def story(model: Any, tokenizer: Any, length: int, seed: int = 0) -> str:
+    """A text of so many tokens that goes on in many ways: were it repetitive, samples would be copies of each other."""
+    inputs = tokenizer(TEXT, return_tensors="pt")
+    torch.manual_seed(seed)
+    row = model.generate(**inputs, do_sample=True, top_k=0, max_new_tokens=length, min_new_tokens=length)[0]
+    return tokenizer.decode(row[:length])
+
+
+def ours(
+    model: Any, tokenizer: Any, scorer: scorers.Scorer, texts: Sequence[str], options: argparse.Namespace
+) -> list[str]:
+    """The texts with what `Rerank` continues them by."""
+    inputs = tokenizer(list(texts), return_tensors="pt", padding=True).to(model.device)
+    part = decoding.Rerank(scorer, options.every, options.samples, options.beams, tokenizer=tokenizer)
+    limits = {"max_new_tokens": options.new_tokens, "min_new_tokens": options.new_tokens}
+    rows = decoding.generate(model, **inputs, processors=[part], **limits, **SAMPLING)
+    return tokenizer.batch_decode(rows, skip_special_tokens=True)
+
+
+def released(
+    model: Any, tokenizer: Any, scorer: scorers.Scorer, texts: Sequence[str], options: argparse.Namespace
+) -> list[str]:
+    """The same as it was released, but for what stopped it at the second prompt."""
+    found = []
+    for text in texts:
+        state, beams, total = scorer.read([text]), [""] * options.beams, 0
+        while total < options.new_tokens:
+            new = min(options.every, options.new_tokens - total)
+            candidates: list[str] = []
+            for beam in beams:
+                inputs = tokenizer(text + beam, return_tensors="pt").to(model.device)
+                rows = model.generate(
+                    **inputs, num_return_sequences=options.samples, max_new_tokens=new, min_new_tokens=new, **SAMPLING
+                )
+                length = inputs["input_ids"].shape[1]
+                candidates += [beam + tokenizer.decode(row[length:], skip_special_tokens=True) for row in rows]
+            total += new
+            scores = scorer.score(state, [0] * len(candidates), candidates)
+            beams = [candidates[i] for i in scores.topk(options.beams).indices]
+        found.append(text + beams[0])
+    return found
+
+
+def reading(model: Any, way: Callable[[], Any]) -> tuple[int, int]:
+    """Forwards of one call, and rows times tokens of all of them."""
+    counts: list[int] = []
+    handle = model.get_input_embeddings().register_forward_hook(lambda _, args, __: counts.append(args[0].numel()))
+    try:
+        way()
+    finally:
+        handle.remove()
+    return len(counts), sum(counts)

@@ -1,0 +1,1 @@
+"""Questions of their own: STEER on a domain, judging, languages, evidence, arithmetic sampling."""

@@ -1,0 +1,147 @@
+"""Arithmetic sampling beside independent sampling, at an equal number of texts: `python -m benchmarks.arithmetic`.
+
+For each prompt, number of texts and seed, one set of texts by each; every figure is of a set, and the table has its
+mean over prompts and seeds. Same model, same distribution, same length.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import decoding
+from decoding.command import Parser, check_ranges, serve, silence
+
+from ..metrics.diversity import distinct
+from ..metrics.self_bleu import self_bleu
+
+PROMPTS = [
+    "The night was",
+    "The best thing about the town is",
+    "She opened the letter and",
+    "In the year 1850, the river",
+    "My advice to a young cook:",
+    "Scientists have found that",
+]
+RANGES = {
+    "new_tokens": (lambda value: value >= 3, "be at least 3"),
+    "seeds": (lambda value: value >= 2, "be at least 2"),
+    "prompts": (lambda value: 1 <= value <= len(PROMPTS), f"lie between 1 and {len(PROMPTS)}"),
+    "temperature": (lambda value: 0 < value < float("inf"), "be above 0"),
+}
+
+EXAMPLES = """\
+examples:
+  python -m benchmarks.arithmetic
+  python -m benchmarks.arithmetic --texts 2 8 --prompts 2 --seeds 2       a quick look
+"""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Of one set of texts after one prompt; probabilities are the model's own, whatever the temperature.
+
+    first, third: different beginnings of one token and of three, for each text; [0, 1]. covered: the probability of the
+    different beginnings of two tokens, added up; [0, 1]. distinct_2: of words, over the set. self_bleu: of words.
+    log_p: mean log-probability of a text, in nats.
+    """
+
+    first: float
+    third: float
+    covered: float
+    distinct_2: float
+    self_bleu: float
+    log_p: float
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table, and return the status that the command exits with."""
+    return serve("benchmarks.arithmetic", lambda: run(arguments), lambda: "nothing was saved")
+
+
+def run(arguments: Sequence[str] | None) -> None:
+    """Read the options, draw, measure, print."""
+    options = make_parser().parse_args(arguments)
+    check_ranges(vars(options), RANGES)
+    if min(options.texts) < 2:
+        raise ValueError(f"--texts must be at least 2, not {min(options.texts)}: one text has no diversity")
+    silence()
+    model, tokenizer = decoding.load(options.model)
+    rows = []
+    for n in options.texts:
+        for name, picker in (("independent", decoding.Sample()), ("arithmetic", decoding.ArithmeticSample(n=n))):
+            sets = [
+                [measure(model, tokenizer, prompt, picker, n, seed, options) for seed in range(options.seeds)]
+                for prompt in PROMPTS[: options.prompts]
+            ]
+            rows.append((n, name, np.array([[astuple(figures) for figures in own] for own in sets])))
+    for line in table(rows):
+        print(line)
+
+
+def make_parser() -> Parser:
+    """The options."""
+    parser = Parser(prog="python -m benchmarks.arithmetic", description=__doc__, allow_abbrev=False, epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser.add_argument("--model", help="a hub id or a folder (default: the embedded one)")
+    parser.add_argument("--texts", type=int, nargs="+", default=[4, 16], metavar="N", help="in a set (default: 4 16)")
+    parser.add_argument("--new-tokens", type=int, default=12, metavar="N", help="of each (default: 12)")
+    parser.add_argument("--prompts", type=int, default=len(PROMPTS), metavar="N", help=f"default: {len(PROMPTS)}")
+    parser.add_argument("--seeds", type=int, default=6, metavar="N", help="sets of each kind (default: 6)")
+    parser.add_argument("--temperature", type=float, default=1.0, metavar="T", help="default: 1, the model's own")
+    return parser
+
+
+def measure(
+    model: Any, tokenizer: Any, prompt: str, picker: Any, n: int, seed: int, options: argparse.Namespace
+) -> Figures:
+    """Draw a set, and look at it."""
+    inputs = tokenizer(prompt, return_tensors="pt").to(model.device)
+    out = decoding.generate(
+        model, **inputs, processors=[picker], num_return_sequences=n, max_new_tokens=options.new_tokens,
+        do_sample=True, temperature=options.temperature, top_k=0, top_p=1.0,
+        generator=torch.Generator(model.device).manual_seed(seed),
+    )  # fmt: skip
+    start = inputs["input_ids"].shape[1]
+    ends = model.generation_config.eos_token_id
+    rows = [without_end(row, ends if isinstance(ends, list) else [ends]) for row in out[:, start:].tolist()]
+    log_p = log_likelihoods(model, out, start)
+    texts = tokenizer.batch_decode(rows, skip_special_tokens=True)
+    pairs = {tuple(row[:2]): float(own[: len(row[:2])].sum().exp()) for row, own in zip(rows, log_p, strict=True)}
+    sums = [float(own[: len(row)].sum()) for row, own in zip(rows, log_p, strict=True)]
+    return Figures(
+        first=len({row[0] for row in rows}) / n,
+        third=len({tuple(row[:3]) for row in rows}) / n,
+        covered=sum(pairs.values()),
+        distinct_2=distinct(texts, 2).value,
+        self_bleu=self_bleu(texts).value,
+        log_p=float(np.mean(sums)),
+    )
+
+
+def without_end(row: list[int], ends: list[int]) -> list[int]:
+    """The tokens up to the first end of sequence, and it."""
+    return row[: next((i + 1 for i, token in enumerate(row) if token in ends), len(row))]
+
+
+@torch.no_grad()
+def log_likelihoods(model: Any, tokens: Tensor, start: int) -> Tensor:
+    """(R, T) int64 rows of one prompt -> (R, T - start) float32 log-probabilities under the model."""
+    logits = model(tokens).logits[:, start - 1 : -1].float()
+    return logits.log_softmax(-1).gather(-1, tokens[:, start:, None]).squeeze(-1)
+
+
+def table(rows: Sequence[tuple[int, str, np.ndarray]]) -> list[str]:
+    """Lines of Markdown, of (n, kind, (prompts, seeds, figures)); the last column is the mean over prompts of the
+    standard deviation over seeds of a set's mean log-probability: how well a set estimates it."""
+    names = [field.name for field in fields(Figures)]
+    lines = ["| texts | sampling | " + " | ".join(names) + " | sd of log_p |", "|---" * (len(names) + 3) + "|"]
+    for n, kind, values in rows:
+        means = " | ".join(f"{value:.3f}" for value in values.mean((0, 1)))
+        spread = values[..., names.index("log_p")].std(1, ddof=1).mean()
+        lines.append(f"| {n} | {kind} | {means} | {spread:.2f} |")
+    return lines

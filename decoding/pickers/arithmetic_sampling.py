@@ -1,0 +1,163 @@
+"""Arithmetic sampling: Vilnis et al. 2023 (arXiv 2210.15458); the code of a sentence: Celotti et al. 2020 (AriEL)."""
+
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, PreTrainedModel
+
+from scorers._common.checks import require_count
+
+from ..hypotheses import Hypotheses
+from .arithmetic_coding import Interval, Point, shares
+from .sampling import Sample
+
+CODES = "arithmetic codes"  # in `Hypotheses.state`
+
+
+@dataclass(frozen=True)
+class Code:
+    """What is still to be told: a point, and the interval of the text so far, in which it lies."""
+
+    point: Point
+    interval: Interval = field(default_factory=Interval)
+
+
+@dataclass(frozen=True)
+class ArithmeticSample(Sample):
+    """The text whose interval holds a point of [0, 1): arithmetic sampling, Vilnis et al. 2023, section 3.
+
+    [0, 1) is divided among the first tokens, in the order of the vocabulary, by the guided and warped distribution; the
+    interval of each among the tokens that may follow it; and so on. A uniform point gives a sample of the model. The n
+    rows of a prompt take points u + i/n modulo 1, i = 0 .. n-1, with one random u for each prompt: every row is a
+    sample, and for any text x, n p(x) rows begin with x, rounded up or down. Rows do not communicate. The authors'
+    points are i/(n + 1), which leaves one gap of twice the width; ours are evenly spaced all around.
+
+    Where a reranker copies a row m times, the points of the copies are spread in the same way over the interval of the
+    text so far, so they part at once and each is still a sample.
+
+    Everything is whole numbers of any size (see `arithmetic_coding`): nothing runs out, however long the text. The
+    distribution is that of logits rounded to 2**-12. A point's later tokens follow the slightest change of probability:
+    a float64 model gives it the same text in any batch, a float32 model only in batches of the same shape.
+
+    Step scores are the log-probability of the token.
+
+    Args:
+        n: rows of each prompt, the call's `num_return_sequences`.
+        points: of each row of the call, in their order, 0 <= point < 1, exact: Fractions or floats; nothing is drawn.
+            None: random ones, from the call's `generator=`; with one for each row, a prompt takes that of its first.
+
+    Raises:
+        ValueError: a number out of range, or points and n; with the call: `do_sample=False`, for then transformers
+            leaves out the warpers; another number of rows.
+
+    Example:
+        >>> import decoding
+        >>> model, tokenizer = decoding.load()
+        >>> inputs = tokenizer("The night was", return_tensors="pt")
+        >>> spread = decoding.ArithmeticSample(n=4)
+        >>> rows = decoding.generate(model, **inputs, processors=[spread], num_return_sequences=4, max_new_tokens=3)
+        >>> len({tuple(row) for row in rows.tolist()})
+        4
+    """
+
+    n: int = 1
+    points: Sequence[Fraction | float] | None = None
+
+    rule = "the token whose part of the row's interval holds the row's point"
+    terms: ClassVar[Mapping[str, str]] = {
+        "begin": "where the token's part begins, with the whole interval from 0 to 1",
+        "end": "where the token's part ends",
+        "point": "where the row's point lies: in the part of the token that is taken",
+    }
+
+    def __post_init__(self) -> None:
+        require_count("n", self.n)
+        if self.points is None:
+            return
+        if self.n != 1:
+            raise ValueError("n spaces random points, and points are exact: give one of the two")
+        points = tuple(self.points)
+        if not points or not all(0 <= point < 1 for point in points):
+            raise ValueError(f"points must lie in [0, 1), at least one, not {list(points)!r}")
+        object.__setattr__(self, "points", tuple(Fraction(point) for point in points))
+
+    def check(self, model: PreTrainedModel, generation_config: GenerationConfig) -> None:
+        """Refuse a distribution that is not warped, and another number of rows."""
+        name, rows = type(self).__name__, generation_config.num_return_sequences or 1
+        if not generation_config.do_sample:
+            raise ValueError(f"{name} needs do_sample=True: without it temperature, top_k and top_p are left out")
+        if self.points is None and rows != self.n:
+            raise ValueError(f"{name}(n={self.n}) with num_return_sequences={rows}: give both the same number")
+        if self.points is not None and len(self.points) % rows:
+            raise ValueError(f"{len(self.points)} points for num_return_sequences={rows}: give one for each row")
+
+    def __call__(self, hypotheses: Hypotheses) -> None:
+        """Append to every row the token whose part of the row's interval holds its point."""
+        logits = hypotheses.logits()  # (R, V)
+        ends = shares(logits).cumsum(-1)
+        codes = self.codes(hypotheses)
+        places = [
+            0 if done else code.point.place(code.interval, total)
+            for code, total, done in zip(codes, ends[:, -1].tolist(), hypotheses.done.tolist(), strict=True)
+        ]
+        hypotheses.explain(
+            None, begin=lambda: torch.nn.functional.pad(ends[:, :-1], (1, 0)) / ends[:, -1:].double(),
+            end=lambda: ends / ends[:, -1:].double(),
+            point=lambda: torch.tensor(places, device=ends.device)[:, None] / ends[:, -1:].double(),
+        )  # fmt: skip
+        tokens = torch.searchsorted(ends, torch.tensor(places, device=ends.device)[:, None], right=True)  # (R, 1)
+        parts = narrowed([code.interval for code in codes], ends, tokens, hypotheses.done.tolist())
+        hypotheses.state[CODES] = [Code(code.point, part) for code, part in zip(codes, parts, strict=True)]
+        hypotheses.append(tokens.squeeze(-1), logits.log_softmax(-1).gather(-1, tokens).squeeze(-1))
+
+    def codes(self, hypotheses: Hypotheses) -> list[Code]:
+        """Each row's; those of rows that a reranker has just copied are spread."""
+        owners = hypotheses.owners.tolist()
+        if CODES in hypotheses.state:
+            known = hypotheses.state[CODES]
+            return spread(known, owners) if hypotheses.ranks.any() else known
+        if self.points is None:
+            prompts = [owner // self.n for owner in owners]
+            seeds = draw_seeds(hypotheses, self.n)
+            return spread([Code(Point(seed=seeds[prompt])) for prompt in prompts], prompts)
+        if len(self.points) != hypotheses.prompts:
+            raise ValueError(f"{len(self.points)} points for {hypotheses.prompts} rows: give one for each")
+        return spread([Code(Point(Fraction(self.points[owner]))) for owner in owners], owners)
+
+
+def spread(codes: Sequence[Code], groups: Sequence[Hashable]) -> list[Code]:
+    """Equal codes of one group, m of them, at i/m of their interval's width from each other; others as they are."""
+    keys = list(zip(groups, codes, strict=True))
+    count, seen, found = Counter(keys), Counter[tuple[Hashable, Code]](), []
+    for key in keys:
+        code = key[1]
+        found.append(Code(code.point.turned(code.interval, seen[key], count[key]), code.interval))
+        seen[key] += 1
+    return found
+
+
+def narrowed(intervals: Sequence[Interval], ends: Tensor, tokens: Tensor, done: Sequence[bool]) -> list[Interval]:
+    """The parts of the intervals that tokens have; those of finished rows as they are.
+
+    Args:
+        ends: (R, V) int64, cumulative shares. tokens: (R, 1) int64.
+    """
+    after = ends.gather(-1, tokens).flatten().tolist()
+    before = ends.gather(-1, (tokens - 1).clamp(min=0)).masked_fill(tokens == 0, 0).flatten().tolist()
+    rows = zip(intervals, before, after, ends[:, -1].tolist(), done, strict=True)
+    return [whole if ended else whole.part(low, high - low, total) for whole, low, high, total, ended in rows]
+
+
+def draw_seeds(hypotheses: Hypotheses, n: int) -> list[bytes]:
+    """124 random bits for each prompt, n rows each, by the one generator of the call or by that of its first row."""
+    generator, seeds = hypotheses.generator, []
+    for row in range(0, hypotheses.prompts, n):
+        own = generator if generator is None or isinstance(generator, torch.Generator) else generator[row]
+        words = torch.randint(2**62, (2,), generator=own, device=None if own is None else own.device).tolist()
+        seeds.append(b"".join(word.to_bytes(8) for word in words))
+    return seeds

@@ -1,0 +1,126 @@
+"""Contrastive search: Su et al. 2022, A Contrastive Framework for Neural Text Generation (arXiv 2202.06417), eq. 5."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, PreTrainedModel
+
+from scorers._common.checks import require_count
+
+from ..engine.prompt_checks import refuse_more_than_vocabulary
+from ..hypotheses import Hypotheses
+from ..parts import Picker
+from .sampling import take_ranked
+
+TERMS = {
+    "confidence": "probability of the token after all guides",
+    "penalty": "how alike the token is to the earlier token that it is most like: cosine of hidden states, 1 at most",
+    "score": "confidence and penalty by their weights, 1 - alpha and -alpha",
+    "nearest": "the earlier token that the penalty is about, and its place in the text",
+}
+
+
+@dataclass(frozen=True)
+class ContrastiveSearch(Picker):
+    """The candidate v of the top k with the best (1 - alpha) p(v|x) - alpha max_j cos(h_v, h_j); Su et al. 2022, eq. 5.
+
+    h are the last layer's hidden states, h_v that of v appended to the text x; j runs over every earlier token, the
+    prompt's included and padding's not. p is the guided distribution, a softmax over the whole vocabulary.
+    Deterministic, and of the copies that a reranker makes of a row the i-th takes the i-th best; ties go to the more
+    probable candidate; a token that a guide or processor forbids (-inf) is never taken. With `do_sample=True` in the
+    call, its warpers (`temperature`, `top_p`, ...) shape p; without it transformers leaves them out. The look-ahead of
+    one step is the forward of the next: n tokens cost n forwards of k rows and the prefill.
+
+    Step scores are the value above.
+
+    Args:
+        k: candidates a step, 1 <= k <= vocabulary; 1 is greedy search. The paper's range is 3 to 10.
+        alpha: weight of the degeneration penalty, 0 <= alpha <= 1; 0 is greedy search, the paper's value is 0.6.
+
+    Raises:
+        ValueError: k or alpha out of range.
+
+    Example:
+        >>> import decoding
+        >>> decoding.ContrastiveSearch(k=4, alpha=0.6)
+        ContrastiveSearch(k=4, alpha=0.6)
+    """
+
+    k: int = 5
+    alpha: float = 0.6
+    keep_states = True
+    rule = "of the k most probable tokens the one with the best score"
+    terms: ClassVar[Mapping[str, str]] = TERMS
+
+    def __post_init__(self) -> None:
+        require_count("k", self.k)
+        if not 0 <= self.alpha <= 1:
+            raise ValueError(f"alpha must lie in [0, 1], not {self.alpha!r}")
+
+    def check(self, model: PreTrainedModel, generation_config: GenerationConfig) -> None:
+        """Refuse a k over the vocabulary."""
+        refuse_more_than_vocabulary(model.config, "k", self.k)
+
+    def __call__(self, hypotheses: Hypotheses) -> None:
+        """Look one token ahead for the k candidates of every row, and keep the best."""
+        guided = hypotheses.logits()  # (R, V)
+        logits, tokens = guided.topk(self.k)  # (R, k)
+        probs = guided.softmax(-1).gather(-1, tokens)
+        context = hypotheses.read()
+        past, mask, ranks = context.states, context.mask, hypotheses.ranks  # (R, T, D), (R, T), (R,)
+        hypotheses.fork(self.k)
+        hypotheses.append(tokens.flatten())
+        ahead = hypotheses.read().newest.unflatten(0, (-1, self.k))  # (R, k, D)
+        penalty = degeneration_penalty(ahead, past, mask).to(probs)
+        scores = (1 - self.alpha) * probs - self.alpha * penalty
+        scores = scores.masked_fill(logits == -torch.inf, -torch.inf)  # (R, k)
+        hypotheses.scores = scores.flatten()
+        hypotheses.explain(
+            tokens,
+            {"confidence": 1 - self.alpha, "penalty": -self.alpha},
+            confidence=probs,
+            penalty=penalty,
+            score=scores,
+            nearest=lambda: most_alike(ahead, past, mask) + (hypotheses.tokens.shape[1] - 1 - past.shape[1]),
+        )
+        best = take_ranked(scores, ranks)[1] if ranks.any() else scores.argmax(-1)
+        hypotheses.select(best + torch.arange(len(best), device=best.device) * self.k)
+
+
+def degeneration_penalty(ahead: Tensor, past: Tensor, mask: Tensor) -> Tensor:
+    """The largest cosine of each candidate's state with any earlier token's: the second term of Su et al. 2022, eq. 5.
+
+    Args:
+        ahead: (R, k, D) float, states of the k candidates, of unit length.
+        past: (R, T, D) float, states of the text so far, of unit length.
+        mask: (R, T), 0 for padding, which does not count.
+
+    Returns:
+        (R, k) float in [-1, 1].
+
+    Example:
+        >>> past = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
+        >>> degeneration_penalty(torch.tensor([[[1.0, 0.0], [0.6, 0.8]]]), past, torch.tensor([[0, 1]]))
+        tensor([[0.0000, 0.8000]])
+    """
+    return cosines(ahead, past, mask).amax(-1)
+
+
+def most_alike(ahead: Tensor, past: Tensor, mask: Tensor) -> Tensor:
+    """Which earlier token the degeneration penalty is of: (R, k) int64, places in `past`; arguments as above.
+
+    Example:
+        >>> past = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
+        >>> most_alike(torch.tensor([[[1.0, 0.0], [0.6, 0.8]]]), past, torch.tensor([[1, 1]]))
+        tensor([[0, 1]])
+    """
+    return cosines(ahead, past, mask).argmax(-1)
+
+
+def cosines(ahead: Tensor, past: Tensor, mask: Tensor) -> Tensor:
+    """(R, k, D), (R, T, D), (R, T) -> (R, k, T), -1 at padding."""
+    cosine = ahead @ past.mT
+    return cosine.masked_fill(mask[:, None].to(cosine.device) == 0, -1)

@@ -1,0 +1,84 @@
+"""Greedy search and sampling, token for token as `model.generate` does them."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, PreTrainedModel
+
+from ..hypotheses import Hypotheses
+from ..parts import Picker
+
+
+@dataclass(frozen=True)
+class Greedy(Picker):
+    """The most probable token of the guided distribution.
+
+    Step scores are its log-probability.
+
+    Example:
+        >>> import decoding
+        >>> decoding.Decoder(decoding.Greedy())
+        Decoder(Greedy())
+    """
+
+    rule = "the most probable token"
+
+    def __call__(self, hypotheses: Hypotheses) -> None:
+        """Append the most probable token of every row; to copies of one row, the most probable ones in turn."""
+        logits = hypotheses.logits()  # (R, V)
+        best, tokens = logits.max(-1)
+        if hypotheses.ranks.any():
+            best, tokens = take_ranked(logits, hypotheses.ranks)
+        hypotheses.append(tokens, best - logits.logsumexp(-1))
+
+
+def take_ranked(scores: Tensor, ranks: Tensor) -> tuple[Tensor, Tensor]:
+    """(R, n) scores, (R,) int64 ranks from 0 -> the score of that rank in each row, and its place; both (R,).
+
+    Ranks go round among those that are not -inf.
+    """
+    ordered, places = scores.sort(dim=-1, descending=True, stable=True)
+    at = (ranks % (ordered != -torch.inf).sum(-1).clamp(min=1))[:, None]
+    return ordered.gather(-1, at).squeeze(-1), places.gather(-1, at).squeeze(-1)
+
+
+@dataclass(frozen=True)
+class Sample(Picker):
+    """A draw from the guided distribution, after the warpers (`temperature`, `top_k`, `top_p`, ...) of the call.
+
+    Draws as `model.generate(do_sample=True)` does, from torch's global generator or the call's `generator=`: the same
+    seed gives the same tokens. With a generator for each prompt, its draws are its own, whatever else is in the batch.
+    Step scores are the log-probability of the token drawn.
+
+    Raises:
+        ValueError: the call says `do_sample=False`, for then transformers would leave out the warpers.
+
+    Example:
+        >>> import decoding
+        >>> decoding.Decoder(decoding.Sample())
+        Decoder(Sample())
+    """
+
+    rule = "a token drawn by lot, each as often as its probability says"
+
+    def check(self, model: PreTrainedModel, generation_config: GenerationConfig) -> None:
+        """Refuse to sample from a distribution that is not warped."""
+        if not generation_config.do_sample:
+            raise ValueError("Sample() needs do_sample=True: without it temperature, top_k and top_p are left out")
+
+    def __call__(self, hypotheses: Hypotheses) -> None:
+        """Append a token drawn for every row."""
+        probs = hypotheses.logits().softmax(-1)  # (R, V)
+        tokens = draw(probs, hypotheses)  # (R, 1)
+        hypotheses.append(tokens.squeeze(-1), probs.gather(-1, tokens).squeeze(-1).log())
+
+
+def draw(probs: Tensor, hypotheses: Hypotheses) -> Tensor:
+    """(R, V) -> (R, 1) int64 tokens, by the one generator of the call or by each prompt's own."""
+    generator = hypotheses.generator
+    if generator is None or isinstance(generator, torch.Generator):
+        return torch.multinomial(probs, 1, generator=generator)
+    counts = torch.bincount(hypotheses.owners, minlength=hypotheses.prompts).tolist()
+    own = zip(probs.split(counts), generator, strict=True)  # rows are prompt by prompt
+    return torch.cat([torch.multinomial(rows, 1, generator=generator) for rows, generator in own])

@@ -1,0 +1,138 @@
+"""The search of one call of `Rerank`: what was scored, and which rows go on. Krishna et al. 2022, RankGen."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from scorers import Scorer
+
+from ..hypotheses import Hypotheses
+from ..models.tokenization import read_behind
+from ..parts import Reranker
+
+SENTENCE_ENDS = ".?!;"  # those of the released code
+# those of the released code
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round of scoring: N candidates, those of the first prompt first.
+
+    length: tokens of each so far. owners: the prompt of each, from 0. texts: the continuations. scores: (N,) float32.
+    finished: whether each has ended. kept: the candidates that went on, by their place here, best first. rows: where
+    each stood among the rows being decoded.
+    """
+
+    length: int
+    owners: list[int]
+    texts: list[str]
+    scores: Tensor
+    finished: list[bool]
+    kept: list[int]
+    rows: list[int]
+
+
+class Search(Reranker):
+    """A `Rerank` at work on one call: what the scorer read, the scores it gave, and the rounds so far."""
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        every: int | None,
+        samples: int,
+        beams: int,
+        *,
+        tokenizer: Any,
+        prompts: list[list[int]],
+        state: Any,
+        pad: Tensor | None,
+    ) -> None:
+        self.scorer, self.every, self.samples, self.beams = scorer, every, samples, beams
+        self.tokenizer, self.prompts, self.state, self.pad = tokenizer, prompts, state, pad
+        self.width = beams * samples
+        self.known: dict[tuple[int, str], float] = {}
+        self.rounds: list[Round] = []
+        self.scores: Tensor | None = None
+
+    def __call__(self, hypotheses: Hypotheses) -> Tensor | None:
+        """At the end of a segment: the best rows of each prompt, those that go on in as many copies as samples."""
+        if self.every is None or hypotheses.continuation.shape[1] % self.every:
+            return None
+        rows = self.choose(hypotheses, self.beams)
+        return rows.repeat_interleave(torch.where(hypotheses.done[rows], 1, self.samples))
+
+    def best(self, hypotheses: Hypotheses) -> Tensor:
+        """The best row of each prompt."""
+        rows = self.choose(hypotheses, 1)
+        if self.pad is not None:
+            hypotheses.cut([self.sentences_end(row) for row in candidates(hypotheses)], self.pad)
+        return rows
+
+    def report(self) -> dict[str, Any]:
+        """What the output object says of the search."""
+        return {"sequences_scores": self.scores, "rounds": self.rounds}
+
+    def choose(self, hypotheses: Hypotheses, n: int) -> Tensor:
+        """The best n different rows of each prompt, best first, prompt by prompt: (R',) int64."""
+        rows = candidates(hypotheses)
+        if not self.scorer.setwise:  # to a set-wise scorer, copies are votes
+            rows = different(rows)
+        owners = [row.owner for row in rows]
+        texts = read_behind(self.tokenizer, [self.prompts[owner] for owner in owners], [row.ids for row in rows])
+        scores = self.score(owners, texts)
+        places = {row.place: i for i, row in enumerate(rows)}
+        ordered = sorted(rows, key=lambda row: -scores[places[row.place]])  # stable: of equals the first
+        best = [[row for row in different(ordered) if row.owner == prompt][:n] for prompt in range(hypotheses.prompts)]
+        kept = [places[row.place] for own in best for row in own]
+        finished, length = [row.finished for row in rows], hypotheses.continuation.shape[1]
+        where = [row.place for row in rows]
+        self.rounds.append(Round(length, owners, texts, torch.tensor(scores), finished, kept, where))
+        self.scores = torch.tensor([scores[i] for i in kept])
+        return torch.tensor([rows[i].place for i in kept], device=hypotheses.tokens.device)
+
+    def score(self, owners: list[int], texts: list[str]) -> list[float]:
+        """What the scorer says; a text that it has judged keeps its score, unless others have a say in that."""
+        scorer, pairs = self.scorer, list(zip(owners, texts, strict=True))
+        new = pairs if scorer.setwise else [pair for pair in dict.fromkeys(pairs) if pair not in self.known]
+        if new:
+            found = scorer.score(self.state, [owner for owner, _ in new], [text for _, text in new])
+            if found.shape != (len(new),) or found.isnan().any():
+                raise ValueError(f"{type(scorer).__name__} gave no number for some of {len(new)} texts: {found}")
+            if scorer.setwise:
+                return found.tolist()
+            self.known |= zip(new, found.tolist(), strict=True)
+        return [self.known[pair] for pair in pairs]
+
+    def sentences_end(self, row: "Candidate") -> int:
+        """How many tokens reach to the end of the last whole sentence; all, if there is none."""
+        prompt, ids = self.prompts[row.owner], row.ids
+        heads = read_behind(self.tokenizer, [prompt] * len(ids), [ids[: i + 1] for i in range(len(ids))])
+        end = max(heads[-1].rfind(mark) for mark in SENTENCE_ENDS) + 1
+        return next(i for i, head in enumerate(heads, 1) if len(head) >= end) if end else len(ids)
+
+
+class Candidate(NamedTuple):
+    """A row at the end of a segment: where it stands, its prompt, its tokens without padding, whether it has ended."""
+
+    place: int
+    owner: int
+    ids: list[int]
+    finished: bool
+
+
+def candidates(hypotheses: Hypotheses) -> list[Candidate]:
+    """Every row."""
+    columns = (hypotheses.owners, hypotheses.continuation, hypotheses.lengths, hypotheses.done)
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    return [Candidate(i, owner, ids[:length], done) for i, (owner, ids, length, done) in enumerate(rows)]
+
+
+def different(rows: Sequence[Candidate]) -> list[Candidate]:
+    """The rows without those that repeat an earlier one of the same prompt."""
+    found: dict[tuple, Candidate] = {}
+    for row in rows:
+        found.setdefault((row.owner, row.finished, *row.ids), row)
+    return list(found.values())

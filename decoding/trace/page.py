@@ -1,0 +1,53 @@
+"""A trace as a page: one file that needs no network, rendered from `page/`.
+
+No text of a model is ever read as markup: jinja2 escapes what it writes, the data are JSON without `<`, the page's
+script makes text nodes alone, and its policy runs no script but that one, known by its hash.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import uuid4
+
+from markupsafe import Markup
+
+from .html import policy, source, template, to_json
+
+SCRIPTS = ("elements.js", "base.js", "text.js", "why.js", "tree.js", "start.js")
+
+
+def page(trace: Mapping[str, Any], title: str) -> str:
+    """The page of what `Trace.to_dict` gives.
+
+    Example:
+        >>> shown = page({"format": "decoding.trace", "version": 1, "calls": []}, "<b>")
+        >>> "&lt;b&gt;" in shown, "<b>" in shown
+        (True, False)
+    """
+    style, script = source("decoding.trace", "page.css"), "\n".join(source("decoding.trace", name) for name in SCRIPTS)
+    return template("decoding.trace", "page.html").render(
+        title=title, data=to_json(trace), texts=list(texts_of(trace)), style=Markup(style), script=Markup(script),
+        policy=policy(style, script),
+    )  # fmt: skip
+
+
+def frame(page: str) -> str:
+    """A page inside another one, as notebooks show it: a sandbox, so that neither touches the other.
+
+    The frame gets the height that it asks for, and the theme of what is around it.
+    """
+    name = f"trace-{uuid4().hex}"
+    script = Markup(source("decoding.trace", "frame.js"))
+    return template("decoding.trace", "frame.html").render(page=page, name=name, script=script)
+
+
+def texts_of(trace: Mapping[str, Any]) -> Any:
+    """(decoder, prompt, continuation) of every row, for readers without scripts."""
+    for call in trace["calls"]:
+        for index, last in enumerate(call["rows"]):
+            chain, node = [], last
+            while node is not None:
+                chain.append(call["choices"][node]["text"])
+                node = call["choices"][node]["parent"]
+            prompt = 0 if last is None else call["choices"][last]["prompt"]
+            head = "".join(text for _, text in call["prompts"][prompt]) if call["prompts"] else ""
+            yield call["decoder"], head, "".join(reversed(chain)), index

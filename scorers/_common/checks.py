@@ -1,0 +1,27 @@
+"""Checks of arguments: an error of one line, before any work."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+
+def require_count(name: str, value: Any, least: int = 1, optional: bool = False) -> None:
+    """Raise ValueError where an argument is not a whole number of at least `least` (or None, if it is optional)."""
+    if value is None and optional:
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}")
+
+
+def require_one_of(name: str, value: Any, options: Sequence[str]) -> None:
+    """Raise ValueError where an argument is none of the options."""
+    if value not in options:
+        raise ValueError(f"{name} must be {' or '.join(map(repr, options))}, not {value!r}")
+
+
+def check_range(part: object, name: str, low: float, high: float = math.inf) -> None:
+    """Raise ValueError for an argument of a part that is no number from `low` to `high`."""
+    value = getattr(part, name)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high or math.isinf(value):
+        span = f"lie in [{low}, {high}]" if high < math.inf else f"be a number of at least {low}"
+        raise ValueError(f"{type(part).__name__}: {name} must {span}, not {value!r}")

@@ -1,0 +1,1 @@
+"""How the ranker is trained: pairs of texts, negatives, the training, its accuracy."""

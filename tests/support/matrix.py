@@ -1,0 +1,266 @@
+"""What composes, and what it costs: `python -m tests.support.matrix` prints it as Markdown.
+
+tests/decoding/test_matrix.py checks it.
+
+A new part joins by one line: of GUIDES, PICKERS or RERANKERS, with its oracle.
+"""
+
+import contextlib
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import torch
+from transformers import (
+    NoRepeatNGramLogitsProcessor,
+    RepetitionPenaltyLogitsProcessor,
+    SuppressTokensLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+import decoding
+from tests.support import tiny
+from tests.support.oracles import composed as composed
+from tests.support.oracles import methods as oracles
+
+PROMPTS = [[5, 9, 11, 30, 7], [8, 8, 3]]
+ASIDE = [[30, 31, 32, 33, 34, 35], [9]]
+NEW, EOS = 4, 17  # a token that these models say often, so that rows end at different steps
+MODEL, EXPERT, AMATEUR = (tiny.llama(seed) for seed in range(3))
+TOKENIZER = tiny.tokenizer()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A part of the matrix: its name, how it is made, and its oracle."""
+
+    name: str
+    make: Callable[[], list[Any]]
+    oracle: Any
+    draws: bool = False
+
+
+def forbid_sevens(tokens, logits):
+    logits[:, 7::7] = -torch.inf
+    return logits
+
+
+def processed(processor, padded=True):
+    """A processor of transformers as a guide's oracle; most see the padding of the batch."""
+    padding = lambda i: [tiny.PAD] * (max(map(len, PROMPTS)) - len(PROMPTS[i])) * padded
+    return lambda i: lambda ids, logits: processor(torch.tensor([padding(i) + ids]), logits[None].clone())[0]
+
+
+def guided(*methods):
+    """Of one guide the logits are its sum of log p; each further one takes the model's logits off, as they are."""
+    together = lambda i: oracles.guided(*(method(i) for method in methods))
+    return lambda i: lambda ids, logits: together(i)(ids, logits) - (len(methods) - 1) * logits.logsumexp(-1)
+
+
+def negative(i):
+    return oracles.classifier_free_guidance(MODEL, PROMPTS[i], ASIDE[i], 1.8)
+
+
+def debias(i):
+    return oracles.debias_sampling(MODEL, PROMPTS[i], [ASIDE[i]], 1.0, 0.02)
+
+
+GUIDES = [
+    Entry("none", list, lambda i: oracles.unguided),
+    Entry("DebiasSampling", lambda: [decoding.DebiasSampling(1.0, 0.02, ASIDE)], guided(debias)),
+    Entry("ContextAware", lambda: [decoding.ContextAware(ASIDE, 0.5)],
+          guided(lambda i: oracles.context_aware(MODEL, PROMPTS[i], ASIDE[i], 0.5))),
+    Entry("NegativePrompt", lambda: [decoding.NegativePrompt(ASIDE, 1.8)], guided(negative)),
+    Entry("ContrastiveDecoding", lambda: [decoding.ContrastiveDecoding(AMATEUR, 0.8, 0.02)],
+          guided(lambda i: oracles.contrastive_decoding(AMATEUR, PROMPTS[i], 0.8, 1.0, 0.02))),
+    Entry("DExperts", lambda: [decoding.DExperts(EXPERT, AMATEUR, 1.5)],
+          guided(lambda i: oracles.dexperts(EXPERT, AMATEUR, 1.5))),
+    Entry("Steer", lambda: [decoding.Steer(EXPERT, 0.3, 0.4, ASIDE)],
+          guided(lambda i: oracles.steer(EXPERT, MODEL, PROMPTS[i], ASIDE[i], 0.3, 0.4))),
+    Entry("two guides", lambda: [decoding.NegativePrompt(ASIDE, 1.8), decoding.DebiasSampling(1.0, 0.02, ASIDE)],
+          guided(negative, debias)),
+    Entry("a function", lambda: [forbid_sevens], lambda i: lambda ids, logits: forbid_sevens(ids, logits[None])[0]),
+    Entry("a LogitsProcessor", lambda: [NoRepeatNGramLogitsProcessor(2)], processed(NoRepeatNGramLogitsProcessor(2))),
+]  # fmt: skip
+
+POINTS = [Fraction(1, 3), Fraction(5, 7)]
+PICKERS = [  # oracles of the generators of the prompts
+    Entry("Greedy", lambda: [decoding.Greedy()], lambda _: composed.greedy()),
+    Entry("Sample", lambda: [decoding.Sample()], lambda g: composed.sample(tiny.VOCABULARY, g), draws=True),
+    Entry("ContrastiveSearch", lambda: [decoding.ContrastiveSearch(3, 0.6)],
+          lambda _: composed.contrastive_search(MODEL, 3, 0.6)),
+    Entry("AdaptiveContrastiveSearch", lambda: [decoding.AdaptiveContrastiveSearch(2.0, 2, 4)],
+          lambda _: composed.adaptive_contrastive_search(MODEL, 2.0, 2, 4)),
+    Entry("FrustratinglySimple", lambda: [decoding.FrustratinglySimple(4, 0.5, 2)],
+          lambda _: composed.frustratingly_simple(4, 0.5, 2, 0.9)),
+    Entry("Mirostat", lambda: [decoding.Mirostat(2.0, 0.5)],
+          lambda g: composed.mirostat(tiny.VOCABULARY, g, 2.0, 0.5), draws=True),
+    Entry("ArithmeticSample", lambda: [decoding.ArithmeticSample(points=POINTS)],
+          lambda _: composed.arithmetic_sample(POINTS), draws=True),
+]  # fmt: skip
+
+
+def judge(prefix: str, text: str) -> float:
+    """A number that depends on every character of both, and not on how long the text is."""
+    return ((sum(map(ord, prefix)) * 31 + sum(i * ord(c) for i, c in enumerate(text, 1))) * 2654435761 % 1000) / 7
+
+
+def judges(prefixes, texts):
+    return [judge(prefix, text) for prefix, text in zip(prefixes, texts, strict=True)]
+
+
+def score(i: int, new: list[int]) -> float:
+    text = lambda ids: TOKENIZER.decode(ids, skip_special_tokens=True)
+    return judge(text(PROMPTS[i]), text(new))
+
+
+RERANKERS = [
+    Entry("none", list, None),
+    Entry("BestOfN", lambda: [decoding.BestOfN(judges, 2)], (None, 2, 1, score)),
+    Entry("Rerank", lambda: [decoding.Rerank(judges, every=1, samples=2, beams=2)], (1, 2, 2, score)),
+]
+
+# Options of the call, which build transformers' own processors; the warpers need do_sample=True.
+PROCESSORS = {"repetition_penalty": 1.3, "no_repeat_ngram_size": 2, "suppress_tokens": [9, 33]}
+WARPERS = {"do_sample": True, "temperature": 0.8, "top_k": 12, "top_p": 0.95}
+UNWARPED = {"do_sample": True, "top_k": 0}
+BUILT = [
+    processed(RepetitionPenaltyLogitsProcessor(1.3), padded=False),
+    processed(NoRepeatNGramLogitsProcessor(2)),
+    processed(SuppressTokensLogitsProcessor([9, 33])),
+]
+WARPING = [processed(TemperatureLogitsWarper(0.8)), processed(TopKLogitsWarper(12)), processed(TopPLogitsWarper(0.95))]
+
+
+def options(picker: Entry, with_processors: bool) -> tuple[dict[str, Any], Callable]:
+    """The call's options, and their oracle. Greedy refuses do_sample."""
+    if not with_processors:
+        return (UNWARPED if picker.draws else {"do_sample": False}), lambda i, new, logits: logits
+    warped = picker.name != "Greedy"
+
+    def process(i, new, logits):
+        for one in [*BUILT, *(WARPING if warped else [])]:
+            logits = one(i)(PROMPTS[i] + new, logits)
+        return logits
+
+    return {**PROCESSORS, **(WARPERS if warped else {"do_sample": False})}, process
+
+
+def generators() -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(i) for i in range(len(PROMPTS))]
+
+
+def generate(guide: Entry, picker: Entry, reranker: Entry, **call: Any) -> list[list[int]]:
+    """The new tokens of each prompt, in one left-padded batch."""
+    inputs = tiny.batch(PROMPTS)
+    parts = [*guide.make(), *picker.make(), *reranker.make()]
+    call = {"eos_token_id": EOS, "max_new_tokens": NEW, "generator": generators(), "tokenizer": TOKENIZER} | call
+    out = decoding.generate(MODEL, **inputs, processors=parts, **call)
+    rows = out[:, inputs["input_ids"].shape[1] :].tolist()
+    return [row[: row.index(EOS) + 1] if EOS in row else row for row in rows]
+
+
+def expect(guide: Entry, picker: Entry, reranker: Entry, process: Callable) -> list[list[int]]:
+    """The same by the composed oracles."""
+    pick = picker.oracle(generators())
+    return composed.compose(
+        MODEL, PROMPTS, NEW, pick, eos=EOS, guide=guide.oracle, process=process, rerank=reranker.oracle
+    )
+
+
+# Cost
+
+
+@contextlib.contextmanager
+def counted() -> Iterator[list[int]]:
+    """The forwards of all models, and the tokens they are fed: rows times positions."""
+    counts = [0, 0]
+
+    def count(_, args, kwargs):
+        counts[0] += 1
+        counts[1] += kwargs["input_ids"].numel()
+
+    hooks = [model.register_forward_pre_hook(count, with_kwargs=True) for model in (MODEL, EXPERT, AMATEUR)]
+    try:
+        yield counts
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def cost(guide: Entry, picker: Entry, reranker: Entry) -> str:
+    for _ in range(2):  # at first a model is asked whether rows may share their past
+        with counted() as counts:
+            generate(guide, picker, reranker, min_new_tokens=NEW, **options(picker, False)[0])
+    return "{} / {}".format(*counts)
+
+
+# Refused
+
+
+REFUSED: list[tuple[str, list[Callable[[], Any]], dict[str, Any]]] = [
+    ("two pickers", [decoding.Greedy, decoding.Sample], {}),
+    ("two rerankers", [lambda: decoding.BestOfN(judges, 2), lambda: decoding.Rerank(judges)], {}),
+    ("Greedy and do_sample=True", [decoding.Greedy], {"do_sample": True}),
+    ("Sample and do_sample=False", [decoding.Sample], {"do_sample": False}),
+    ("Mirostat and do_sample=False", [decoding.Mirostat], {"do_sample": False}),
+    ("ArithmeticSample and another number of rows", [lambda: decoding.ArithmeticSample(n=3)], {}),
+    ("penalty_alpha and do_sample=True", [], {"penalty_alpha": 0.6, "top_k": 4, "do_sample": True}),
+    ("penalty_alpha and a picker", [decoding.Sample], {"penalty_alpha": 0.6, "top_k": 4}),
+    ("any part and num_beams", [decoding.ContrastiveSearch], {"num_beams": 2}),
+    ("any part and prompt_lookup_num_tokens", [decoding.Greedy], {"prompt_lookup_num_tokens": 2}),
+    ("any part and assistant_model", [decoding.Greedy], {"assistant_model": AMATEUR}),
+    ("Rerank, every=, and a scorer of whole texts",
+     [lambda: decoding.Rerank(scorers_of_whole_texts())], {}),
+    ("Rerank(paper=True) and another top_p", [lambda: decoding.Rerank(judges, paper=True)], {"top_p": 0.5}),
+    ("a reranker and guidance_scale", [lambda: decoding.BestOfN(judges, 2)], {"guidance_scale": 1.5}),
+    ("a reranker and prefix_allowed_tokens_fn", [lambda: decoding.BestOfN(judges, 2)],
+     {"prefix_allowed_tokens_fn": lambda i, ids: [3, 4]}),
+    ("a reranker and GuideProcessor",
+     [lambda: decoding.GuideProcessor(MODEL, decoding.NegativePrompt(ASIDE), **tiny.batch(PROMPTS)),
+      lambda: decoding.BestOfN(judges, 2)], {}),
+    ("contrastive search and prefill_chunk_size", [decoding.ContrastiveSearch], {"prefill_chunk_size": 2}),
+    ("contrastive search and a static cache without room", [decoding.ContrastiveSearch],
+     {"cache_implementation": "static"}),
+]  # fmt: skip
+
+
+def scorers_of_whole_texts():
+    import scorers
+
+    return scorers.MBR(lambda a, b: 0.0)
+
+
+def refusal(parts: list[Callable[[], Any]], call: dict[str, Any]) -> str:
+    """What a combination's error says."""
+    try:
+        options = {**tiny.batch(PROMPTS), "max_new_tokens": NEW, "tokenizer": TOKENIZER, **call}
+        decoding.generate(MODEL, processors=[make() for make in parts], **options)
+    except (TypeError, ValueError) as error:
+        return re.sub(r" at 0x[0-9a-f]+", "", str(error))
+    raise AssertionError("it was not refused")
+
+
+def report() -> str:
+    """The tables of docs/methods/composition.md."""
+    lines = []
+    for reranker in RERANKERS:
+        lines += [f"Reranker: {reranker.name}", ""]
+        lines.append("| guide | " + " | ".join(picker.name for picker in PICKERS) + " |")
+        lines.append("|---" * (len(PICKERS) + 1) + "|")
+        for guide in GUIDES:
+            cells = [cost(guide, picker, reranker) for picker in PICKERS]
+            lines.append(f"| {guide.name} | " + " | ".join(cells) + " |")
+        lines.append("")
+    lines += ["| refused | because |", "|---|---|"]
+    lines += [f"| {name} | {refusal(parts, call)} |" for name, parts, call in REFUSED]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(report())
