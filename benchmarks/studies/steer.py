@@ -8,24 +8,32 @@ import argparse
 import json
 import random
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from transformers import AutoModel, AutoTokenizer
+from numpy.typing import NDArray
 
 from decoding import finetune, load
 from decoding.command import Parser, check_ranges, serve
 from decoding.guides.second_models import put_on
 from decoding.jobs.examples import read_examples
 from decoding.jobs.results import Results
-from decoding.jobs.synthesis import Synthesis, read_made, start_of
+from decoding.jobs.synthesis import Synthesis, read_made
 
-from . import synthetic
+from ..metrics.copying import copied_from
+from ..metrics.features import Featurizer
+from ..metrics.likelihood import log_likelihoods, perplexity
+from ..metrics.mauve import mauve
+from ..metrics.similarity import self_similarity
+from ..metrics.synthetic import diversity_in_a_row, duplicates, match_characters, normalised_n_grams
+from ..metrics.uncertainty import Estimate
 
+REAL = "real, held out"
+COPIED = 8  # tokens of an n-gram that counts as copied
 PROMPT = "A passage from a State of the Union address:\n"
 GRID = {"gamma": (0.0, 0.2, 0.5, 1.0), "eta": (0.0, 0.2, 0.5, 0.8), "beta": (0.0, 0.1)}
 
@@ -176,44 +184,51 @@ def make(options: argparse.Namespace, system: System, number: int) -> list[str]:
 
 
 class Scorer:
-    """The figures of sets of texts, against the same real ones."""
+    """The figures of sets of texts, each compared with the same real ones."""
 
     def __init__(self, options: argparse.Namespace, real: list[str], known: list[str], judge: Path) -> None:
-        self.real, self.known, self.output = real, known, options.output
+        self.real, self.known, self.output, self.prompt = real, known, options.output, options.prompt
         base, self.tokenizer = load(options.model)
         self.judge: Any = put_on(judge, base)
-        self.head = start_of(options.prompt, self.tokenizer)
         place = options.encoder or sentence_encoder()
-        self.encoder, self.encoder_tokenizer = AutoModel.from_pretrained(place), AutoTokenizer.from_pretrained(place)
-        self.sources = [self.ids(text) for text in known]
-
-    def ids(self, text: str) -> list[int]:
-        """The tokens of a text."""
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        self.embed = Featurizer.load(place, pooling="mean", max_length=256, batch_size=32)
 
     def rows(self, sets: dict[str, list[str]], number: int) -> list[dict[str, Any]]:
-        """The figures of each set, cut to the same number of texts; what depends on length, to the same of tokens."""
-        sets = {"real, held out": self.real, **sets}
+        """The figures of each set, cut to the same number of texts; what depends on length, to the same of characters.
+
+        Args:
+            sets: texts by the name of what made them; the held-out real texts come first in any case.
+            number: of texts of each set, fewer where a set has fewer.
+        """
+        sets = {REAL: self.real, **sets}
         number = min(number, *map(len, sets.values()))
         cut = {name: texts[:number] for name, texts in sets.items()}
-        tokens = {name: [self.ids(text) for text in texts] for name, texts in cut.items()}
-        length = min(sum(map(len, rows)) for rows in tokens.values())
-        vectors = {name: synthetic.embed(self.encoder, self.encoder_tokenizer, texts) for name, texts in cut.items()}
-        reference = synthetic.embed(self.encoder, self.encoder_tokenizer, self.real[-number:])
+        matched = dict(zip(cut, match_characters(*cut.values()), strict=True))
+        reference = self.embed(filled(self.real[-number:]))
         found = []
         for name, texts in cut.items():
-            flat = [token for row in tokens[name] for token in row][:length]
-            own = name == "real, held out"
-            found.append({
-                "system": name, "texts": number, "tokens": float(np.mean([len(row) for row in tokens[name]])),
-                "perplexity": synthetic.perplexity(self.judge, self.tokenizer, texts, self.head)[0],
-                "mauve": None if own and 2 * number > len(self.real) else synthetic.mauve(reference, vectors[name]),
-                "diversity": synthetic.diversity(flat), "trigrams": synthetic.distinct(flat, 3),
-                "self-similarity": synthetic.self_similarity(vectors[name]),
-                "copied": synthetic.copied(tokens[name], self.sources),
-                "duplicates": synthetic.duplicates(texts), "cut to": length,
-            })  # fmt: skip
+            vectors = self.embed(filled(texts))
+            overlapping = name == REAL and 2 * number > len(self.real)  # the reference would be the very same texts
+            own = texts == self.known[:number]  # the training texts themselves
+            figures = {
+                "perplexity": perplexity(log_likelihoods(self.judge, self.tokenizer, [self.prompt] * number, texts)),
+                "mauve": None if overlapping else self.mauve(reference, vectors),
+                "diversity": diversity_in_a_row(matched[name], tokenize=self.tokenizer.tokenize),
+                "trigrams": normalised_n_grams(matched[name], 3, tokenize=self.tokenizer.tokenize),
+                "self-similarity": self_similarity(vectors),
+                "copied": copied_from(texts, self.known, COPIED, tokenize=self.tokenizer.tokenize),
+                "duplicates": duplicates(texts, () if own else self.known),
+            }
+            tokens = sum(len(self.tokenizer.tokenize(text)) for text in texts)
+            found.append({"system": name, "texts": number, "tokens": tokens, "cut to": sum(map(len, matched[name]))})
+            found[-1] |= {name: figure and figure.as_dict() for name, figure in figures.items()}
         return found
+
+    def mauve(self, real: NDArray, made: NDArray) -> Estimate:
+        """MAUVE, with its interval over k-means seeds. Few texts are meant here, and the page says so."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="MAUVE of", category=UserWarning)
+            return mauve(real, made, ceiling=False)
 
     def table(self, sets: dict[str, list[str]], number: int) -> str:
         """The figures as Markdown; they are kept in the folder as well."""
@@ -221,6 +236,11 @@ class Scorer:
         with (self.output / "scores.jsonl").open("a") as file:
             file.writelines(json.dumps(row) + "\n" for row in rows)
         return as_table(rows)
+
+
+def filled(texts: Sequence[str]) -> list[str]:
+    """The texts, with a space for each that is empty: an encoder needs something to read."""
+    return [text or " " for text in texts]
 
 
 def sentence_encoder() -> str:
@@ -246,12 +266,19 @@ def package_folder(requirement: str, option: str) -> Path:
 
 
 def as_table(rows: list[dict[str, Any]]) -> str:
-    """Markdown."""
-    show = lambda value: "" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)  # noqa: E731
+    """The figures as Markdown, each with its 95 % interval."""
     lines = [["system", *COLUMNS], ["---"] * (1 + len(COLUMNS))]
     lines += [[row["system"], *(show(row[name]) for name in COLUMNS)] for row in rows]
-    note = f"\ndiversity and trigrams over the first {rows[0]['cut to']} tokens of each set\n"
+    note = f"\ndiversity and trigrams over {rows[0]['cut to']} characters of each set\n"
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n" + note
+
+
+def show(figure: Any) -> str:
+    """A number, or a value with its interval; nothing where it was not measured."""
+    if not isinstance(figure, dict):
+        return "" if figure is None else str(figure)
+    value, low, high = ("nan" if figure[name] is None else f"{figure[name]:.3g}" for name in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
@@ -263,11 +290,18 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     for beta, style in zip(GRID["beta"], ("--", "-"), strict=True):
         for gamma, colour in zip(GRID["gamma"], ("#888888", "#1f77b4", "#ff7f0e", "#d62728"), strict=True):
             line = [by_cell[gamma, eta, beta] for eta in GRID["eta"]]
-            x, y = ([row[name] for row in line] for name in ("perplexity", "diversity"))
+            x, y = ([row[name]["value"] for row in line] for name in ("perplexity", "diversity"))
             axes.plot(x, y, style, color=colour, marker="o", label=f"gamma {gamma:g}" + (", mask" if beta else ""))
             for eta, at in zip(GRID["eta"], zip(x, y, strict=True), strict=True):
                 axes.annotate(f"{eta:g}", at, fontsize=7, xytext=(3, 3), textcoords="offset points")
-    axes.scatter([rows[0]["perplexity"]], [rows[0]["diversity"]], marker="*", s=160, color="black", label="real texts")
+    axes.scatter(
+        [rows[0]["perplexity"]["value"]],
+        [rows[0]["diversity"]["value"]],
+        marker="*",
+        s=160,
+        color="black",
+        label="real texts",
+    )
     axes.set(xscale="log", xlabel="perplexity under the judge (log)", ylabel="diversity", title="labels: eta")
     axes.legend(fontsize=7)
     figure.savefig(path)
