@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 from scorers._common.lazy import lazy_names
 
+__version__ = "0.1.0"  # the only place: setup.cfg reads it from here
+
 if TYPE_CHECKING:
     from .arithmetic_encoding import encode as encode
     from .calibration import PostHocDebias as PostHocDebias

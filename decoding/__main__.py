@@ -12,6 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from . import __version__
 from .command import Parser, check_ranges, flag, serve, silence
 from .jobs.continuation import Job, Reranking
 from .jobs.prompts import Prompt, read_prompts
@@ -84,6 +85,7 @@ def make_parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
     )  # fmt: skip
     add = parser.add_argument
+    add("--version", action="version", version=f"decoding-toolkit {__version__}")
     add("prompts", nargs="*", metavar="PROMPT", help='what to continue; "-" or none: a prompt a line of standard input')
     add("--method", action="append", choices=list(METHODS), help="default: contrastive; with --rerank: sample. "
         "adaptive: contrastive, k and alpha from the entropy; fsd: frustratingly simple decoding; arithmetic: with "

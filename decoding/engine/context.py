@@ -105,7 +105,14 @@ class Context:
             keep_states: see above. kwargs: further inputs of the model, such as `pixel_values`.
         """
 
-        def take(_, input_ids, logits_processor, stopping_criteria, generation_config, **prepared):
+        def take(
+            _: Any,
+            input_ids: Tensor,
+            logits_processor: Any,
+            stopping_criteria: Any,
+            generation_config: GenerationConfig,
+            **prepared: Any,
+        ) -> Context:
             return cls(model, input_ids, generation_config, keep_states=keep_states, raw=kwargs, **prepared)
 
         prompt = prompt.to(model.device)
