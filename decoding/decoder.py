@@ -19,7 +19,7 @@ from .contracts import (
     refuse_strays,
     refuse_width,
 )
-from .engine.batched_contexts import join
+from .engine.batched_contexts import join_contexts
 from .engine.context import Context
 from .engine.prompt_checks import refuse_overrun, refuse_prompts, refuse_training
 from .hypotheses import Hypotheses, Step
@@ -221,7 +221,7 @@ class Decoder:
         mask = context.mask if trace is not None else None
         guides = [(guide, guide.contexts(context) if isinstance(guide, Guide) else ()) for guide in self.guides]
         if not generation_config.return_dict_in_generate:  # which shows the main prompt's state alone
-            joined = join([context, *(auxiliary for _, contexts in guides for auxiliary in contexts)])
+            joined = join_contexts([context, *(auxiliary for _, contexts in guides for auxiliary in contexts)])
             guides = [
                 (guide, [joined.get(auxiliary, auxiliary) for auxiliary in contexts]) for guide, contexts in guides
             ]

@@ -10,7 +10,7 @@ from transformers import GenerationConfig
 from transformers.generation import GenerateDecoderOnlyOutput, GenerateEncoderDecoderOutput
 from transformers.generation.streamers import BaseStreamer
 
-from .engine.caches import gather
+from .engine.caches import gather_rows
 from .hypotheses import Hypotheses, Step
 from .parts import Reranker
 
@@ -49,7 +49,7 @@ class Record:
         seen = {name: value for name, value in hypotheses.seen.items() if name.endswith(tuple(self.names))}
         batch = len(hypotheses.seen["logits"])
         if not self.steps and batch > hypotheses.prompts:  # the first step's parents are prompts: one copy of each
-            seen = gather(seen, torch.arange(0, batch, batch // hypotheses.prompts), batch)
+            seen = gather_rows(seen, torch.arange(0, batch, batch // hypotheses.prompts), batch)
             batch = hypotheses.prompts
         self.steps.append((batch, seen))
 
@@ -72,7 +72,7 @@ class Record:
         for (batch, seen), parents in zip(reversed(self.steps), reversed(self.parents), strict=True):
             rows = parents[rows]
             for name, value in seen.items():
-                columns.setdefault(name, []).insert(0, gather(value, rows, batch))
+                columns.setdefault(name, []).insert(0, gather_rows(value, rows, batch))
         found: dict[str, Any] = {name: tuple(column) for name, column in columns.items()}
         context = hypotheses.contexts[0]
         found |= (report := self.reranker.report() if self.reranker else {})

@@ -11,7 +11,7 @@ import torch
 
 import decoding
 from decoding.command import Parser, serve, silence, table
-from decoding.engine import batched_contexts as joint
+from decoding.engine import batched_contexts
 
 from .timing import Way, measure
 
@@ -68,9 +68,9 @@ def ways(model: Any, rows: int, first: int, second: int, new: int) -> dict[str, 
     options: dict[str, Any] = {"max_new_tokens": new, "min_new_tokens": new, "do_sample": False}
 
     def run(part: Any, waste: float, criteria: Any) -> None:
-        allowed, joint.WASTE = joint.WASTE, waste
+        allowed, batched_contexts.PADDING_LIMIT = batched_contexts.PADDING_LIMIT, waste
         decoding.generate(model, ids, attention_mask=torch.ones_like(ids), processors=[part], **options)
-        joint.WASTE = allowed
+        batched_contexts.PADDING_LIMIT = allowed
 
     guide = decoding.NegativePrompt(aside)
     found = {"greedy": (decoding.Greedy(), 0.0), "separate": (guide, -1.0), "joint": (guide, 1.0)}

@@ -10,7 +10,7 @@ from transformers.cache_utils import BaseQuantizedLayer, DynamicLayer, DynamicSl
 from transformers.utils import ModelOutput
 
 
-def gather(value: Any, rows: Tensor, batch: int) -> Any:
+def gather_rows(value: Any, rows: Tensor, batch: int) -> Any:
     """`value` at `rows`, where it is row-shaped (its first dimension is `batch`) or holds such things.
 
     A cache is changed in place, everything else is copied.
@@ -21,11 +21,11 @@ def gather(value: Any, rows: Tensor, batch: int) -> Any:
     if isinstance(value, Tensor):
         return value[rows.to(value.device)] if value.shape[:1] == (batch,) else value
     if isinstance(value, ModelOutput):
-        return type(value)(**{name: gather(entry, rows, batch) for name, entry in value.items()})
+        return type(value)(**{name: gather_rows(entry, rows, batch) for name, entry in value.items()})
     if isinstance(value, dict):
-        return {name: gather(entry, rows, batch) for name, entry in value.items()}
+        return {name: gather_rows(entry, rows, batch) for name, entry in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)(gather(entry, rows, batch) for entry in value)
+        return type(value)(gather_rows(entry, rows, batch) for entry in value)
     return value
 
 
@@ -35,7 +35,7 @@ def can_be_copied(cache: Any) -> bool:
     return type(cache) is DynamicCache and all(type(layer) in kinds for layer in cache.layers)
 
 
-def twin(cache: DynamicCache) -> DynamicCache:
+def copy_cache(cache: DynamicCache) -> DynamicCache:
     """The same cache again, to be read on in another way: no tensor of it is written into, so all are shared."""
     other = copy.copy(cache)
     other.layers = [copy.copy(layer) for layer in cache.layers]
@@ -70,7 +70,7 @@ def last_states(out: Any) -> Tensor:
     return out["decoder_hidden_states" if "decoder_hidden_states" in out else "hidden_states"][-1]
 
 
-def distinct(rows: Tensor) -> tuple[Tensor, Tensor] | None:
+def find_distinct_rows(rows: Tensor) -> tuple[Tensor, Tensor] | None:
     """(R, c) -> the first of each run of equal rows (U,), and the run of each row (R,); None where no two are equal."""
     if len(rows) < 2:
         return None

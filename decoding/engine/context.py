@@ -4,7 +4,8 @@ The only file that touches caches, masks and positions. The bookkeeping itself i
 (`prepare_inputs_for_generation` and `_update_model_kwargs_for_generation`), so every family that `model.generate`
 serves is served here in the same way: encoder-decoders, state-space models, a caller's cache, chunked prefill.
 
-Rows that share a past take a faster path where the model allows it: see `Forest`, and `_prove` for who decides.
+Rows that begin alike take a faster path where the model allows it: see `PrefixTree`, and `_probe_sharing`, which
+finds out whether it does.
 """
 
 import copy
@@ -18,12 +19,21 @@ from transformers import Cache, DynamicCache, GenerationConfig, PreTrainedModel,
 from transformers.generation.utils import ALL_CACHE_NAMES, MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL
 from transformers.utils import ModelOutput
 
-from .caches import can_be_copied, can_be_cropped, distinct, gather, holds_tokens, last_states, shown_outputs, twin
+from .caches import (
+    can_be_copied,
+    can_be_cropped,
+    copy_cache,
+    find_distinct_rows,
+    gather_rows,
+    holds_tokens,
+    last_states,
+    shown_outputs,
+)
 from .grouped_attention import grouped
-from .hidden_states import States, is_identity, unit
-from .lm_head import no_logits, overhear, project
-from .prefix_sharing import Forest, can_grow
-from .probe import VERDICTS, Verdict, is_headless, is_known_headless, is_same
+from .hidden_states import HiddenStates, is_identity, scaled_to_unit_length
+from .lm_head import capture_last_hidden_states, no_logits, project_to_logits
+from .prefix_sharing import PrefixTree, holds_keys_and_values_alone
+from .probe import PROBED, ProbeResult, is_headless, is_same
 from .prompt_checks import refuse_tokens
 
 # what transformers prepares for every call; anything else in a call's inputs is content, such as an image
@@ -34,8 +44,8 @@ BOOKKEEPING = {
 TEXT = BOOKKEEPING | {"input_ids", "inputs_embeds", "decoder_input_ids"}  # what says which tokens there are
 # what a configuration calls the reach of attention; where the cache knows of none, the model sees to it by itself
 REACHES = ("window_size", "attention_window", "attention_window_size", "sliding_window", "attention_chunk_size")
-LOOKAHEAD = 16  # slots beyond the longest text: room for the candidates after its last token
-ATTENTION = {"full_attention", "sliding_attention"}  # the kinds of layers whose masks a forest knows how to make
+LOOK_AHEAD = 16  # slots beyond the longest text: room for the candidates after its last token
+ATTENTION = {"full_attention", "sliding_attention"}  # the kinds of layers whose masks a PrefixTree knows how to make
 
 
 class Context:
@@ -83,13 +93,15 @@ class Context:
         self._batch = len(prompt)  # rows of the last forward
         self._logits: Tensor | None = None  # of those; None: still to be made of ...
         self._hidden: Tensor | None = None  # ... their last tokens' hidden states
-        self._states: States | None = None
+        self._states: HiddenStates | None = None
         self._rows: Tensor | None = None  # rows selected since the last forward, still to be gathered
-        self._forest: Forest | None = None  # where the rows share their past
-        self._verdict: Verdict | None = None  # by which it was planted
-        self.share: bool | None = None  # a forest: None, where it is proven and pays; True, unproven; False, never
+        self._tree: PrefixTree | None = None  # where the rows share their prefix
+        self._probed: ProbeResult | None = None  # because of which they do
+        self.share: bool | None = None  # rows share their prefix; see `Decoder`
         self.borrowed = any(getattr(model_kwargs.get(name), "_is_user_defined", False) for name in ALL_CACHE_NAMES)
-        self._lent: DynamicCache | None = None  # the caller's cache, as it was: it is brought up to date by `close`
+        self._borrowed_cache: DynamicCache | None = (
+            None  # the caller's cache, as it was: it is brought up to date by `close`
+        )
         if keep_states:
             self._refuse_lost_states()
             self._inputs["output_hidden_states"] = True
@@ -190,62 +202,64 @@ class Context:
         self._refuse_unforkable()
         rows = rows.to(self.prompt.device)
         self.prompt = self.prompt[rows]
-        self._choose(rows)
+        self._choose_rows(rows)
 
     @property
     def logits(self) -> Tensor:
         """(R, V) float32 next-token logits after everything fed."""
         if self._logits is None:
-            self._gather()  # of the rows that are left
+            self._gather_rows()  # of the rows that are left
             assert self._hidden is not None
-            self._logits = project(self.model, self._hidden).to(dtype=torch.float32, device=self.prompt.device)
-        return self._gathered(self._logits)
+            self._logits = project_to_logits(self.model, self._hidden).to(
+                dtype=torch.float32, device=self.prompt.device
+            )
+        return self._at_present_rows(self._logits)
 
     @property
     def states(self) -> Tensor:
         """(R, T, D) last-layer hidden states of everything fed, scaled to unit length, float32 or wider."""
-        return self._kept().all()
+        return self._hidden_states().all()
 
     @property
     def newest(self) -> Tensor:
         """(R, D) the unit state of the last token fed; after a fork, cheaper than `states[:, -1]`."""
-        return self._kept().newest()
+        return self._hidden_states().newest()
 
     @property
     def mask(self) -> Tensor:
         """(R, T) 1 for the real tokens fed, 0 for left padding."""
         name = "decoder_attention_mask" if self.model.config.is_encoder_decoder else "attention_mask"
         if (mask := self._inputs.get(name)) is not None:
-            return self._gathered(mask)
+            return self._at_present_rows(mask)
         length = self._width + max(self.fed, 0) if self._states is None else self.states.shape[1]
         return torch.ones(len(self.prompt), length, dtype=torch.long, device=self.prompt.device)
 
     @property
     def outputs(self) -> dict[str, Any]:
         """What `output_attentions` and `output_hidden_states` ask to see of the last forward, for the present rows."""
-        return self._gathered(self._outputs)
+        return self._at_present_rows(self._outputs)
 
     @property
     def encoder_outputs(self) -> ModelOutput | None:
         """An encoder-decoder's encoder outputs, for the present rows; None for the others."""
-        return self._gathered(self._inputs.get("encoder_outputs"))
+        return self._at_present_rows(self._inputs.get("encoder_outputs"))
 
     def close(self, tokens: int) -> Any:
         """The cache, rows in order, holding all but the last of `tokens` continuation tokens: as `generate` leaves it.
 
         None where there is no cache, or where a look-ahead cannot be taken out of it again.
         """
-        self._gather()
-        if self._forest is not None:
-            self._forest.harvest()
+        self._gather_rows()
+        if self._tree is not None:
+            self._tree.to_plain_cache()
         cache: Any = next((self._carry[name] for name in ALL_CACHE_NAMES if name in self._carry), None)
         if cache is not None and self.fed >= tokens:
             if not can_be_cropped(cache):
                 return None
             cache.crop(-1)
-        if self._lent is not None:
-            self._lent.__dict__.update(cache.__dict__)
-            return self._lent
+        if self._borrowed_cache is not None:
+            self._borrowed_cache.__dict__.update(cache.__dict__)
+            return self._borrowed_cache
         return cache
 
     def _read_prompt(self) -> None:
@@ -254,21 +268,21 @@ class Context:
         if self.borrowed:
             self._borrow()
         if not (self.borrowed or self._shown or self.content or self.model.config.is_encoder_decoder):
-            same = distinct(torch.cat([self.prompt, self.mask.to(self.prompt)], dim=1))
+            same = find_distinct_rows(torch.cat([self.prompt, self.mask.to(self.prompt)], dim=1))
         prompt = self.prompt
         if same is not None:
             prompt = prompt[same[0]]
-            self._inputs, self._batch = self._gathered_inputs(same[0]), len(same[0])
-        if self.keep_states and self.share is None and not self._shown and is_known_headless(self.model):
+            self._inputs, self._batch = self._inputs_at(same[0]), len(same[0])
+        if self.keep_states and self.share is None and not self._shown and PROBED.knows_headless(self.model):
             inputs = {**self._inputs, "output_hidden_states": None}
-            with overhear(self.model) as said:
+            with capture_last_hidden_states(self.model) as captured:
                 out = self.model._prefill(prompt, self.generation_config, inputs)
             self._take(out, states=False)
-            self._keep(said[-1])
+            self._keep(captured[-1])
         else:
             self._take(self.model._prefill(prompt, self.generation_config, self._inputs), self.keep_states)
         if same is not None:
-            self._choose(same[1])
+            self._choose_rows(same[1])
         self._inputs.pop("inputs_embeds", None)  # they were the prompt, and it is read
         self.fed = 0
 
@@ -276,31 +290,31 @@ class Context:
         """Go on with a twin of a caller's cache, so that whatever interrupts us, theirs holds what it held."""
         cache: Any = self._inputs.get("past_key_values")
         if can_be_copied(cache):
-            self._lent, self._inputs["past_key_values"] = cache, twin(cache)
+            self._borrowed_cache, self._inputs["past_key_values"] = cache, copy_cache(cache)
 
     def _feed(self, continuation: Tensor, new: int) -> None:
         """Feed the last `new` tokens of every row; rows that are the same, past and tokens, once."""
         tokens, same = torch.cat([self.prompt, continuation], dim=1), None
         if self._rows is not None and not self._outputs:
-            same = distinct(torch.cat([self._rows[:, None], continuation[:, -new:]], dim=1))
+            same = find_distinct_rows(torch.cat([self._rows[:, None], continuation[:, -new:]], dim=1))
         if same is not None:
             tokens = tokens[same[0]]
-            self._choose(same[0])
-        verdict = self._path()
-        if verdict is None:
-            self._prove(tokens, new)
-        elif verdict.shares:
-            hidden = self._share(tokens, new, headless=verdict.headless and self.keep_states)
+            self._choose_rows(same[0])
+        result = self._choose_path()
+        if result is None:
+            self._probe_sharing(tokens, new)
+        elif result.shares:
+            hidden = self._feed_shared(tokens, new, headless=result.headless and self.keep_states)
             if self.keep_states and hidden is not None:
                 self._keep(hidden)
         else:
             self._take(self._forward(tokens, new), self.keep_states)
         if same is not None:
-            self._choose(same[1])
+            self._choose_rows(same[1])
 
     def _forward(self, tokens: Tensor, new: int, **flags: Any) -> Any:
         """The general path: the cache has a row for each row, and transformers' own functions say what is fed."""
-        self._gather()
+        self._gather_rows()
         self._inputs = self.model._update_model_kwargs_for_generation(
             self._carry, self._inputs, is_encoder_decoder=self.model.config.is_encoder_decoder, num_new_tokens=new
         )
@@ -321,61 +335,61 @@ class Context:
 
     def _keep(self, hidden: Tensor, anew: bool = False) -> None:
         if self._states is None or anew:  # without a cache all states come again
-            self._states = States(hidden)
+            self._states = HiddenStates(hidden)
         else:
             self._states.append(hidden)
 
     @torch.no_grad()
-    def _share(self, tokens: Tensor, new: int, headless: bool, states: bool | None = None) -> Tensor | None:
+    def _feed_shared(self, tokens: Tensor, new: int, headless: bool, states: bool | None = None) -> Tensor | None:
         """The fast path: rows share the past that they have in common, and the head runs for those that are left.
 
         Returns the (R, new, D) hidden states if they are asked for, or needed to make logits of.
         """
         states = headless or (self.keep_states if states is None else states)
-        if self._forest is None:
-            self._forest = self._plant()
-        self._gather()
+        if self._tree is None:
+            self._tree = self._make_tree()
+        self._gather_rows()
         self._inputs = self.model._update_model_kwargs_for_generation(self._carry, self._inputs, num_new_tokens=new)
         for name in self._carry:
             self._inputs.pop(name, None)
         positions, device = self._inputs.get("position_ids"), self.model.device
         if positions is not None:
             positions = positions[:, -new:].to(device)
-        inputs = self._forest.grow(tokens[:, -new:].to(device), positions, self.model.dtype)
+        inputs = self._tree.model_inputs(tokens[:, -new:].to(device), positions, self.model.dtype)
         inputs |= {"use_cache": True, "return_dict": True}
         self._batch, self._logits, self._hidden = len(tokens), None, None
         hidden: Tensor | None = None
         if headless:
-            with grouped(self.model), overhear(self.model) as said:
+            with grouped(self.model), capture_last_hidden_states(self.model) as captured:
                 self.model(**inputs, logits_to_keep=no_logits(device))
-            hidden = self._forest.tips(said[-1])
+            hidden = self._tree.per_row(captured[-1])
             self._hidden = hidden[:, -1]
         else:
             with grouped(self.model):
                 out = self.model(**inputs, output_hidden_states=states)
-            hidden = self._forest.tips(last_states(out)) if states else None
-            self._logits = self._forest.tips(out.logits)[:, -1].to(dtype=torch.float32, device=self.prompt.device)
+            hidden = self._tree.per_row(last_states(out)) if states else None
+            self._logits = self._tree.per_row(out.logits)[:, -1].to(dtype=torch.float32, device=self.prompt.device)
         return hidden
 
-    def _plant(self) -> Forest:
+    def _make_tree(self) -> PrefixTree:
         cache, config = self._carry["past_key_values"], self.model.config.get_text_config(decoder=True)
-        limit = (self.generation_config.max_length or 0) + LOOKAHEAD
+        limit = (self.generation_config.max_length or 0) + LOOK_AHEAD
         mask = self._inputs.get("attention_mask")
-        return Forest(cache, mask, limit, getattr(config, "layer_types", None))
+        return PrefixTree(cache, mask, limit, getattr(config, "layer_types", None))
 
-    def _path(self) -> Verdict | None:
+    def _choose_path(self) -> ProbeResult | None:
         """Which path the next tokens take; None: that is still to be proven."""
-        if self._forest is None:
+        if self._tree is None:
             forks = self._rows is not None and len(self._rows) > len(self._rows.unique())
             if self.share is False or not (self.keep_states or forks) or not self._may_share():
-                return Verdict(shares=False)
-            self._verdict = VERDICTS.get(self.model, {}).get(self._circumstances())
-        return Verdict(shares=True) if self.share else self._verdict
+                return ProbeResult(shares=False)
+            self._probed = PROBED.of_model(self.model).get(self._circumstances())
+        return ProbeResult(shares=True) if self.share else self._probed
 
     def _may_share(self) -> bool:
         """Whether there is nothing but text, in a cache of keys and values of our own, that takes a mask."""
         positions, mask = self._inputs.get("position_ids"), self._inputs.get("attention_mask")
-        lost = self.borrowed and self._lent is None  # a cache that cannot be given back in its own layers
+        lost = self.borrowed and self._borrowed_cache is None  # a cache that cannot be given back in its own layers
         if lost or self._shown or self.model.config.is_encoder_decoder or not self._inputs["use_cache"]:
             return False
         if any(value is not None and value.dim() != 2 for value in (positions, mask)):
@@ -384,98 +398,99 @@ class Context:
             return False
         cache: Any = self._carry.get("past_key_values")
         config = self.model.config.get_text_config(decoder=True)
-        if not can_grow(cache) or not set(getattr(config, "layer_types", None) or ()) <= ATTENTION:
+        if not holds_keys_and_values_alone(cache) or not set(getattr(config, "layer_types", None) or ()) <= ATTENTION:
             return False
         return any(cache.is_sliding) or not any(getattr(config, name, None) for name in REACHES)
 
     def _circumstances(self) -> tuple:
-        """What a verdict may depend on, beside the model."""
+        """What a result may depend on, beside the model."""
         config, mask = self.model.config.get_text_config(decoder=True), self._inputs.get("attention_mask")
         padded = mask is not None and not bool(mask.all())
         layers = self._carry["past_key_values"].layers
         full = any(layer.get_seq_length() >= getattr(layer, "sliding_window", torch.inf) for layer in layers)
         return config._attn_implementation, self.model.dtype, self.model.device, padded, full
 
-    def _prove(self, tokens: Tensor, new: int) -> None:
+    def _probe_sharing(self, tokens: Tensor, new: int) -> None:
         """Feed by the fast path, and some rows by the general one too; remember whether both say the same.
 
         Some models are wrong without an error when siblings share a forward (they see to positions or reach by
         themselves), so no list of names decides, but a step on the prompt in hand. A few rows are enough, and a copy of
         the cache for each row would be what the fast path is there to spare.
         """
-        circumstances, verdict = self._circumstances(), Verdict(shares=False)
-        rows = self._witnesses()
-        general = self._twin()
+        circumstances, result = self._circumstances(), ProbeResult(shares=False)
+        rows = self._probe_rows()
+        general = self._copy()
         general._states = None
-        general._choose(rows)
+        general._choose_rows(rows)
         out = general._forward(tokens[rows], new, output_hidden_states=True)
         general._take(out, states=False)
         hidden, logits = last_states(out)[:, -1], general.logits
         del general, out  # and with them the copies of the cache
-        before, found = self._twin(), None
+        before, found = self._copy(), None
         try:
-            with overhear(self.model) as said:
-                found = self._share(tokens, new, headless=False, states=True)
+            with capture_last_hidden_states(self.model) as captured:
+                found = self._feed_shared(tokens, new, headless=False, states=True)
             assert found is not None
-            assert self._forest is not None
-            if is_same(unit(found[rows, -1]), unit(hidden), self.model.dtype):
-                heard = bool(said) and torch.equal(self._forest.tips(said[-1]), found)
-                verdict = Verdict(True, heard and is_headless(self.model, found[rows, -1], logits))
+            assert self._tree is not None
+            if is_same(scaled_to_unit_length(found[rows, -1]), scaled_to_unit_length(hidden), self.model.dtype):
+                is_what_the_head_gets = bool(captured) and torch.equal(self._tree.per_row(captured[-1]), found)
+                result = ProbeResult(True, is_what_the_head_gets and is_headless(self.model, found[rows, -1], logits))
         except Exception as error:  # whatever a model says to masks and positions that it does not expect
             logging.getLogger(__name__).debug("%s: siblings in one forward: %r", type(self.model).__name__, error)
-        self._verdict = before._verdict = VERDICTS.setdefault(self.model, {})[circumstances] = verdict
-        logging.getLogger(__name__).info("%s: %s", type(self.model).__name__, verdict)
-        if not verdict.shares:
+        self._probed = before._probed = result
+        PROBED.remember(self.model, circumstances, result)
+        logging.getLogger(__name__).info("%s: %s", type(self.model).__name__, result)
+        if not result.shares:
             self.__dict__.update(before.__dict__)
             self._take(self._forward(tokens, new), self.keep_states)
         elif self.keep_states and found is not None:
             self._keep(found)
 
-    def _witnesses(self) -> Tensor:
+    def _probe_rows(self) -> Tensor:
         """Which rows a proof is made on: a sibling, the last one, and one of the prompt with the most padding."""
         count = self._batch if self._rows is None else len(self._rows)
-        mask = self._gathered(self._inputs.get("attention_mask"))
+        mask = self._at_present_rows(self._inputs.get("attention_mask"))
         padded = 0 if mask is None else int(mask.sum(-1).argmin())
         return torch.tensor(sorted({min(1, count - 1), count - 1, padded}), device=self.prompt.device)
 
-    def _twin(self) -> "Context":
+    def _copy(self) -> "Context":
         """This context once more, to be fed in another way: what is fed to one is not seen by the other."""
         other = copy.copy(self)
         other._inputs = dict(self._inputs)
-        other._carry = type(self._carry)(past_key_values=twin(self._carry["past_key_values"]))
+        other._carry = type(self._carry)(past_key_values=copy_cache(self._carry["past_key_values"]))
         return other
 
-    def _choose(self, rows: Tensor) -> None:
+    def _choose_rows(self, rows: Tensor) -> None:
         """Compose a choice of rows with those before it."""
         self._rows = rows if self._rows is None else self._rows[rows]
         if self._states is not None:
             self._states.select(rows)
 
-    def _kept(self) -> States:
+    def _hidden_states(self) -> HiddenStates:
         if self._states is None:
             raise RuntimeError("no states here: make the context with keep_states=True and read the prompt first")
         return self._states
 
-    def _gathered(self, value: Any) -> Any:
-        return value if self._rows is None else gather(value, self._rows, self._batch)
+    def _at_present_rows(self, value: Any) -> Any:
+        return value if self._rows is None else gather_rows(value, self._rows, self._batch)
 
-    def _gathered_inputs(self, rows: Tensor) -> dict[str, Any]:
-        inputs = {name: gather(value, rows, self._batch) for name, value in self._inputs.items()}
+    def _inputs_at(self, rows: Tensor) -> dict[str, Any]:
+        inputs = {name: gather_rows(value, rows, self._batch) for name, value in self._inputs.items()}
         position = self._inputs.get("position_ids")
         if position is not None and position.dim() == 3:  # of multimodal models: (3, R, T)
             inputs["position_ids"] = position[:, rows]
         return inputs
 
-    def _gather(self) -> None:
+    def _gather_rows(self) -> None:
         """Bring everything row-shaped to the rows selected since the last forward."""
         if self._rows is not None and not is_identity(self._rows, self._batch):
-            self._inputs = self._gathered_inputs(self._rows)
-            if self._forest is None:
-                self._carry = self._gathered(self._carry)
+            self._inputs = self._inputs_at(self._rows)
+            if self._tree is None:
+                self._carry = self._at_present_rows(self._carry)
             else:
-                self._forest.select(self._rows)
-            self._outputs = self._gathered(self._outputs)
-            self._logits, self._hidden = self._gathered(self._logits), self._gathered(self._hidden)
+                self._tree.select_rows(self._rows)
+            self._outputs = self._at_present_rows(self._outputs)
+            self._logits, self._hidden = self._at_present_rows(self._logits), self._at_present_rows(self._hidden)
             self._batch = len(self._rows)
         self._rows = None
 

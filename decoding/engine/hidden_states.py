@@ -7,7 +7,7 @@ from torch import Tensor
 BLOCK = 64  # tokens that the buffer grows by
 
 
-class States:
+class HiddenStates:
     """Last-layer states of R rows. A fork shares the past: only the newest states are copied.
 
     past: (B, T, D), of which the R rows are `rows` (None: they are these rows); it is the filled part of a buffer, so
@@ -16,13 +16,13 @@ class States:
 
     def __init__(self, hidden: Tensor) -> None:
         """hidden: (R, T, D) of any floating dtype; kept as float32 or wider."""
-        self.past = self.buffer = unit(hidden)
+        self.past = self.buffer = scaled_to_unit_length(hidden)
         self.rows: Tensor | None = None
         self.recent = self.past[:, :0]
 
     def append(self, hidden: Tensor) -> None:
         """Add the (R, n, D) states of the tokens fed last."""
-        new = unit(hidden)
+        new = scaled_to_unit_length(hidden)
         self.recent = torch.cat([self.recent, new], dim=1) if self.recent.shape[1] else new
 
     def select(self, rows: Tensor) -> None:
@@ -50,7 +50,7 @@ class States:
         return self.recent[:, -1] if self.recent.shape[1] else self.all()[:, -1]
 
 
-def unit(hidden: Tensor) -> Tensor:
+def scaled_to_unit_length(hidden: Tensor) -> Tensor:
     """States scaled to unit length, in float32 or wider, so that their dot products are cosines."""
     return F.normalize(hidden.to(torch.promote_types(hidden.dtype, torch.float32)), dim=-1)
 

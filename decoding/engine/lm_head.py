@@ -1,7 +1,7 @@
-"""The step from hidden states to logits, apart from the forward that made the states.
+"""The step from hidden states to logits, apart from the forward that made the hidden states.
 
-A look-ahead needs the states of all candidates and the logits of one. So the forward is told to keep no logits, and the
-head, with whatever a model does around it (scaling, soft caps), runs once the winner is known.
+A look-ahead needs the hidden states of all candidates, but the logits of one. So the forward is told to make no logits.
+Once the winner is known, the head runs for it alone, with whatever the model does around its head (scaling, soft caps).
 """
 
 from collections.abc import Iterator
@@ -20,72 +20,73 @@ class HeadlessError(RuntimeError):
 
 
 def no_logits(device: torch.device | str) -> Tensor:
-    """What `logits_to_keep` is given so that the output embedding multiplies nothing."""
+    """The value of `logits_to_keep` with which a forward makes no logits."""
     return torch.empty(0, dtype=torch.long, device=device)
 
 
-def project(model: PreTrainedModel, hidden: Tensor) -> Tensor:
-    """(R, D) last-layer hidden states -> (R, V) logits, by the model's own forward around a body that is not run.
+def project_to_logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
+    """(R, D) last-layer hidden states -> (R, V) logits: the model's own forward, without running its backbone.
 
     Raises:
-        HeadlessError: the model has no body apart from its head.
+        HeadlessError: the model has no backbone apart from its head.
     """
     name = getattr(model, "base_model_prefix", "")
     if not isinstance(model, PreTrainedModel) or getattr(model, name, model) is model:
-        raise HeadlessError(f"{type(model).__name__} has no body that could be left out")
-    head: Any = Bodiless(model, name, hidden[:, None])
+        raise HeadlessError(f"{type(model).__name__} has no backbone that could be left out")
+    head: Any = HeadOnly(model, name, hidden[:, None])
     dummy = torch.zeros(len(hidden), 1, dtype=torch.long, device=hidden.device)
     return type(model).forward(head, input_ids=dummy, use_cache=False, return_dict=True).logits[:, 0]
 
 
 @contextmanager
-def overhear(model: PreTrainedModel) -> Iterator[list[Tensor]]:
-    """For forwards of this thread: the last layer's states (B, T, D), as the body hands them to the head.
+def capture_last_hidden_states(model: PreTrainedModel) -> Iterator[list[Tensor]]:
+    """The last layer's hidden states (B, T, D) of forwards in this thread, as the backbone hands them to the head.
 
+    The list that is yielded grows by one or more entries a forward; the last is the outermost backbone's.
     `output_hidden_states` would keep those of every layer, and hang a hook on each of them.
     """
-    said: list[Tensor] = []
+    captured: list[Tensor] = []
     thread = get_ident()
 
-    def listen(module: Any, args: Any, out: Any) -> None:
-        if get_ident() == thread:
-            said.append(out[0])  # of a body that is a part of another, the last to speak is the outermost
+    def capture_output(module: Any, args: Any, out: Any) -> None:
+        if get_ident() == thread:  # a forward of the same model in another thread is not ours
+            captured.append(out[0])
 
-    body: Any = model.get_decoder() if hasattr(model, "get_decoder") else model
-    hook = body.register_forward_hook(listen)
+    backbone: Any = model.get_decoder() if hasattr(model, "get_decoder") else model
+    hook = backbone.register_forward_hook(capture_output)
     try:
-        yield said
+        yield captured
     finally:
         hook.remove()
 
 
-class Bodiless:
-    """A model in all but its body, for `forward`, and of no other use."""
+class HeadOnly:
+    """A model whose backbone is replaced by a `FixedBackbone`, so that its `forward` runs the head alone."""
 
     def __init__(self, model: PreTrainedModel, name: str, hidden: Tensor) -> None:
         self._model = model
-        setattr(self, name, Body(hidden))
+        setattr(self, name, FixedBackbone(hidden))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
 
-class Body:
-    """What stands for a body, and for any part of it: it says what it was given, whatever it is asked."""
+class FixedBackbone:
+    """Stands for a backbone, and for any part of it: called in any way, it gives the same hidden states."""
 
     def __init__(self, hidden: Tensor) -> None:
-        self.said = Said(last_hidden_state=hidden)
+        self.output = FixedOutput(last_hidden_state=hidden)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> "Said":
-        """The states."""
-        return self.said
+    def __call__(self, *args: Any, **kwargs: Any) -> "FixedOutput":
+        """The hidden states."""
+        return self.output
 
-    def __getattr__(self, name: str) -> "Body":
+    def __getattr__(self, name: str) -> "FixedBackbone":
         return self
 
 
-class Said(BaseModelOutputWithPast):
-    """A body's output; of what some families have beside, there is nothing."""
+class FixedOutput(BaseModelOutputWithPast):
+    """A backbone's output; every field that some families have beside the hidden states is None."""
 
     def __getattr__(self, name: str) -> None:
         if name.startswith("__"):

@@ -1,24 +1,24 @@
-"""One layer's keys and values in buffers that grow by blocks: tokens are written into their places.
-
-Only `Forest`, and through it `Context`, uses it.
-"""
+"""One layer's keys and values in buffers that grow by blocks: new tokens are written into their slots."""
 
 from typing import Any
 
 from torch import Tensor
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-BLOCK = 64  # slots that a buffer grows by; a copy of the buffer in so many tokens
+BLOCK = 64  # slots that a buffer grows by: it is copied once in so many tokens
 
 
-class Slots(DynamicLayer):
-    """Keys and values of B stems in n slots, of which the first `dropped` fell out of a sliding window.
+class SlotLayer(DynamicLayer):
+    """Keys and values of B cache rows in n slots, of which the first `dropped` have left the sliding window.
 
-    keys: (B, H, n - dropped, D), and values: views of the buffers' filled part.
+    A `PrefixTree` decides which token stands in which slot; see there.
+
+    keys, values: (B, H, n - dropped, D), views of the filled part of the buffers.
+    window: tokens that the layer sees; None: all.
 
     Args:
         layer: one of transformers' own, which a prompt was read into; its tensors are taken over.
-        limit: as many slots as will be wanted, if all goes as expected: no buffer grows generously beyond it.
+        limit: the number of slots that are expected to be enough; buffers do not grow far beyond it.
     """
 
     def __init__(self, layer: DynamicLayer, limit: int) -> None:
@@ -29,7 +29,7 @@ class Slots(DynamicLayer):
         self.dtype, self.device = layer.keys.dtype, layer.keys.device  # type: ignore[union-attr]
         self.is_initialized = True
         self.buffers: list[Tensor] = [layer.keys, layer.values]  # type: ignore[list-item]
-        self.fill(self.buffers[0].shape[2])
+        self._show_slots(self.buffers[0].shape[2])
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Write the (B, H, q, D) keys and values of q new tokens -> all keys and values."""
@@ -41,25 +41,29 @@ class Slots(DynamicLayer):
                 grown = buffer.new_empty(*buffer.shape[:2], room, buffer.shape[3])
                 grown[:, :, :start] = buffer[:, :, :start]
                 self.buffers[i] = buffer = grown
-                self.fill(start)
+                self._show_slots(start)
         for buffer, new in zip(self.buffers, (key_states, value_states), strict=True):
             buffer[:, :, start:end] = new
-        self.fill(end)
+        self._show_slots(end)
         return self.keys, self.values  # type: ignore[return-value]
 
-    def take(self, stems: Tensor | None, first: int, order: Tensor | None, kept: int | None = None) -> None:
-        """Go on with `stems` (B',), None: as they are; and of the slots from `first` on with `order` (B', m), in order.
+    def keep_slots(self, rows: Tensor | None, first: int, order: Tensor | None, kept: int | None = None) -> None:
+        """Go on with some cache rows, and with some of their slots.
 
-        kept: where `order` leaves the first slots where they are, how many there are: then nothing is moved.
+        Args:
+            rows: (B',) int64, the cache rows to go on with; None: all, as they are.
+            first: the slots before this one stay where they are.
+            order: (B', m) int64, which of the slots from `first` on to go on with; None: all of them.
+            kept: m, where `order` is the first m slots in their order: then nothing is moved.
         """
-        if stems is not None:
+        if rows is not None:
             filled = self.keys.shape[2]  # type: ignore[union-attr]
             for i, buffer in enumerate(self.buffers):
-                self.buffers[i] = buffer = buffer[:, :, :filled][stems]
-            self.fill(filled)
+                self.buffers[i] = buffer = buffer[:, :, :filled][rows]
+            self._show_slots(filled)
         first -= self.dropped
         if kept is not None:
-            self.fill(first + kept)
+            self._show_slots(first + kept)
         elif order is not None:
             filled, end = self.keys.shape[2], first + order.shape[1]  # type: ignore[union-attr]
             for buffer in self.buffers:
@@ -67,17 +71,17 @@ class Slots(DynamicLayer):
                 one = len(order) == 1  # much the same, at half the price
                 chosen = tail.index_select(2, order[0]) if one else tail.take_along_dim(order[:, None, :, None], dim=2)
                 buffer[:, :, first:end] = chosen
-            self.fill(end)
+            self._show_slots(end)
 
-    def drop(self, slots: int) -> None:
-        """Forget all slots before `slots`."""
+    def drop_slots(self, slots: int) -> None:
+        """Forget the first `slots` slots."""
         gone, filled = slots - self.dropped, self.keys.shape[2]  # type: ignore[union-attr]
         self.buffers = [buffer[:, :, gone:filled].clone() for buffer in self.buffers]
         self.dropped = slots
-        self.fill(filled - gone)
+        self._show_slots(filled - gone)
 
-    def plain(self) -> DynamicLayer:
-        """The same as one of transformers' own layers."""
+    def to_dynamic_layer(self) -> DynamicLayer:
+        """The same keys and values in a layer of transformers' own."""
         length = self.get_seq_length()
         if self.window is None:
             layer = DynamicLayer()
@@ -88,10 +92,10 @@ class Slots(DynamicLayer):
         layer.cumulative_length = length
         return layer
 
-    def fill(self, slots: int) -> None:
-        """Show so many slots of the buffers."""
-        self.keys, self.values = (buffer[:, :, :slots] for buffer in self.buffers)
-
     def get_seq_length(self) -> int:
         """Slots so far, the dropped ones included."""
         return self.keys.shape[2] + self.dropped  # type: ignore[union-attr]
+
+    def _show_slots(self, slots: int) -> None:
+        """Make `keys` and `values` the first so many slots of the buffers."""
+        self.keys, self.values = (buffer[:, :, :slots] for buffer in self.buffers)

@@ -5,7 +5,8 @@ import torch
 
 import decoding
 from decoding import ContextAware, ContrastiveSearch, DebiasSampling, Decoder, NegativePrompt, Sample, Steer
-from decoding.engine import batched_contexts as joint
+from decoding.engine import batched_contexts
+from decoding.engine.batched_contexts import group_contexts
 from tests.decoding.pickers.test_contrastive_search import PROMPTS
 from tests.decoding.test_decoder import Tournament
 from tests.support import tiny
@@ -34,7 +35,7 @@ def run(model, parts, prompts=PROMPTS, n=5, **options):
 
 @pytest.fixture
 def separate(monkeypatch):
-    return lambda: monkeypatch.setattr(joint, "WASTE", -1)
+    return lambda: monkeypatch.setattr(batched_contexts, "PADDING_LIMIT", -1)
 
 
 @pytest.mark.parametrize("make", MODELS)
@@ -140,7 +141,7 @@ def test_groups_by_what_padding_would_waste():
             self.model, self.prompt = model, torch.zeros(1, width)
 
     a, b = object(), object()
-    widths = lambda contexts: [[c.prompt.shape[1] for c in group] for group in joint.groups(contexts)]
+    widths = lambda contexts: [[c.prompt.shape[1] for c in group] for group in group_contexts(contexts)]
     assert widths([Fake(a, w) for w in (64, 64, 470, 450, 60)]) == [[470, 450], [64, 64, 60]]
     assert widths([Fake(a, 64), Fake(b, 64)]) == []
     assert widths([Fake(a, 256), Fake(a, 64)]) == []

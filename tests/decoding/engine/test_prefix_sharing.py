@@ -10,10 +10,8 @@ from transformers import QuantizedCache
 
 import decoding
 from decoding import Context, ContrastiveSearch, Rerank
-from decoding.engine import prefix_sharing as forest
-from decoding.engine import probe as verdict
-from decoding.engine import slot_layer as slots
-from decoding.engine.probe import Verdict
+from decoding.engine import prefix_sharing, slot_layer
+from decoding.engine.probe import PROBED, ProbeResult
 from tests.decoding.engine.test_context import check
 from tests.support import tiny
 from tests.support.families import FAMILIES
@@ -35,12 +33,12 @@ def make(model, prompts, share=True) -> Context:
 
 @pytest.fixture(params=["as it is", "split at once", "small blocks"])
 def limits(request, monkeypatch):
-    """Where a forest splits, and where buffers grow and windows move on, changes nothing."""
+    """Where a tree splits, and where buffers grow and windows move on, changes nothing."""
     if request.param == "split at once":
-        monkeypatch.setattr(forest, "SLACK", -1000)
+        monkeypatch.setattr(prefix_sharing, "SLACK", -1000)
     if request.param == "small blocks":
-        monkeypatch.setattr(forest, "BLOCK", 1)
-        monkeypatch.setattr(slots, "BLOCK", 1)
+        monkeypatch.setattr(prefix_sharing, "BLOCK", 1)
+        monkeypatch.setattr(slot_layer, "BLOCK", 1)
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.config.model_type)
@@ -72,7 +70,7 @@ def test_random_programs_equal_a_recomputation(model, data):
             rows.read(continuation)
             check_mask(rows, continuation)
     check(rows, continuation, model, texts)
-    assert rows._forest is not None or continuation.shape[1] == 0
+    assert rows._tree is not None or continuation.shape[1] == 0
 
 
 def check_mask(rows, continuation):
@@ -82,7 +80,7 @@ def check_mask(rows, continuation):
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.config.model_type)
 @pytest.mark.usefixtures("limits")
-def test_a_harvest_is_a_cache_of_the_models_own(model):
+def test_the_plain_cache_of_a_tree_is_one_of_the_models_own(model):
     """After forks and choices the cache goes on as one that was read in the ordinary way."""
     rows = make(model, PROMPTS)
     rows(torch.zeros(3, 0, dtype=torch.long))
@@ -109,16 +107,16 @@ def test_a_fork_and_the_choice_of_winners_copy_no_cache():
     rows(torch.zeros(3, 0, dtype=torch.long))
     rows.select(torch.arange(3).repeat_interleave(5))
     rows.read(torch.arange(3, 18)[:, None])
-    cache, moved = rows._forest.cache, []
+    cache, moved = rows._tree.cache, []
     buffers = [layer.buffers[0].data_ptr() for layer in cache.layers]
-    for layer in rows._forest.layers:
-        layer.take = lambda *args, layer=layer: (moved.append(args), type(layer).take(layer, *args))
+    for layer in rows._tree.layers:
+        layer.keep_slots = lambda *args, layer=layer: (moved.append(args), type(layer).keep_slots(layer, *args))
     rows.select(torch.tensor([3, 5, 12]))
     continuation = torch.tensor([[6], [8], [15]])
     rows.read(torch.cat([continuation, continuation], dim=1))
     assert [layer.buffers[0].data_ptr() for layer in cache.layers] == buffers
     assert cache.layers[0].keys.shape == (3, 1, 11 + 2, 16)
-    assert all(stems is None and order.shape == (3, 1) for stems, _, order, _ in moved)
+    assert all(cache_rows is None and order.shape == (3, 1) for cache_rows, _, order, _ in moved)
 
 
 def test_samples_share_the_prompt_until_they_are_too_long_for_it(monkeypatch):
@@ -126,12 +124,12 @@ def test_samples_share_the_prompt_until_they_are_too_long_for_it(monkeypatch):
     rows = make(model, PROMPTS[:1])
     rows(torch.zeros(1, 0, dtype=torch.long))
     rows.select(torch.zeros(6, dtype=torch.long))
-    monkeypatch.setattr(forest, "SLACK", 12)
+    monkeypatch.setattr(prefix_sharing, "SLACK", 12)
     continuation = torch.zeros(6, 0, dtype=torch.long)
     for i in range(12):
         continuation = torch.cat([continuation, torch.arange(6)[:, None] + 3 + i], dim=1)
         rows.read(continuation)
-        widths.append(rows._forest.visible.shape[1])
+        widths.append(rows._tree.visible.shape[1])
     assert widths[0] == 6
     assert widths[-1] == 1
     check(rows, continuation, model, [PROMPTS[0] + row for row in continuation.tolist()])
@@ -155,22 +153,23 @@ def test_which_families_share(family):
     model = family.model()
     inputs = {"input_ids": torch.tensor([[5, 9, 11, 30, 7, 21, 13, 44, 52, 3]])}
     decoding.generate(model, **inputs, processors=[ContrastiveSearch(k=4)], max_new_tokens=2, pad_token_id=0)
-    verdicts = list(verdict.VERDICTS.get(model, {}).values())
-    assert [verdict.shares for verdict in verdicts] in ([True], [False], [])
-    assert (verdicts == [Verdict(True, True)]) == (str(family) in SHARES)
+    results = list(PROBED.of_model(model).values())
+    assert [result.shares for result in results] in ([True], [False], [])
+    assert (results == [ProbeResult(True, True)]) == (str(family) in SHARES)
 
 
 def test_a_model_that_is_wrong_without_an_error_is_found_out(monkeypatch):
-    """Siblings see each other: the verdict says no, and the tokens are right all the same."""
+    """Siblings see each other: the probe says no, and the tokens are right all the same."""
     model = tiny.llama()
-    whole = forest.Forest._masks
-    monkeypatch.setattr(forest.Forest, "_masks", lambda self, seen, *rest: whole(self, seen | True, *rest))
+    tree = prefix_sharing.PrefixTree
+    whole = tree._make_masks
+    monkeypatch.setattr(tree, "_make_masks", lambda self, seen, *rest: whole(self, seen | True, *rest))
     found = decoding.generate(model, torch.tensor([PROMPTS[0]]), processors=[ContrastiveSearch(k=4)], max_new_tokens=8)
-    assert [seen.shares for seen in verdict.VERDICTS[model].values()] == [False]
+    assert [seen.shares for seen in PROBED.of_model(model).values()] == [False]
     assert found[0, 11:].tolist() == oracles.contrastive_search(tiny.llama(), PROMPTS[0], 8, 4, 0.6)
 
 
-def test_a_proof_copies_the_cache_for_few_rows():
+def test_a_probe_copies_the_cache_for_few_rows():
     """And goes on by the general path, with all rows, where it fails."""
     model, shapes = tiny.llama(), []
     model.register_forward_pre_hook(lambda _, args, kwargs: shapes.append(kwargs["input_ids"].shape), with_kwargs=True)
@@ -194,7 +193,7 @@ def test_a_model_whose_head_cannot_run_alone_keeps_its_logits(monkeypatch):
 
     monkeypatch.setattr(type(model), "forward", late)
     found = decoding.generate(model, torch.tensor([PROMPTS[0]]), processors=[ContrastiveSearch(k=4)], max_new_tokens=8)
-    assert list(verdict.VERDICTS[model].values()) == [Verdict(shares=True, headless=False)]
+    assert list(PROBED.of_model(model).values()) == [ProbeResult(shares=True, headless=False)]
     monkeypatch.undo()
     assert found[0, 11:].tolist() == oracles.contrastive_search(tiny.llama(), PROMPTS[0], 8, 4, 0.6)
 
@@ -207,7 +206,7 @@ def test_half_precision_shares_too(attention, dtype):
     inputs = tiny.batch([PROMPTS[0], PROMPTS[1]])
     out = decoding.generate(model, **inputs, processors=[ContrastiveSearch(k=3)], max_new_tokens=6)
     assert out.shape[1] <= 17
-    assert [seen.shares for seen in verdict.VERDICTS[model].values()] == [True]
+    assert [seen.shares for seen in PROBED.of_model(model).values()] == [True]
 
 
 def test_the_switch_forces_either_path():
@@ -217,7 +216,7 @@ def test_the_switch_forces_either_path():
     outs = [decoding.generate(model, **call, share=share) for share in (False, True)]
     assert shapes == [(1, 11), (4, 1), (4, 1), (1, 11), (1, 4), (1, 4)]
     assert torch.equal(*outs)
-    assert verdict.VERDICTS.get(model) is None
+    assert not PROBED.of_model(model)
 
 
 def test_reranking_gives_the_same_on_both_paths():

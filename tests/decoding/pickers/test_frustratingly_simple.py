@@ -10,7 +10,7 @@ from transformers import RepetitionPenaltyLogitsProcessor
 
 import decoding
 from decoding import Context, Decoder, FrustratinglySimple, Guide, Rerank
-from decoding.engine.batched_contexts import Share
+from decoding.engine.batched_contexts import ContextSlice
 from decoding.pickers.frustratingly_simple import ngram_probability
 from tests.decoding.pickers.test_contrastive_search import MODELS, PROMPTS, Mix, search, slow_processors
 from tests.support import tiny
@@ -74,8 +74,9 @@ class Others(Guide):
 
 def test_padding_is_known_where_prompts_are_read_jointly(monkeypatch):
     model, calls = tiny.llama(), []
-    call = Share.__call__
-    monkeypatch.setattr(Share, "__call__", lambda self, continuation: (calls.append(1), call(self, continuation))[1])
+    call = ContextSlice.__call__
+    counted = lambda self, continuation: (calls.append(1), call(self, continuation))[1]
+    monkeypatch.setattr(ContextSlice, "__call__", counted)
     main = [[7, 7, 9, 7, 7], [7, 7, 9, 7, 7, 9, 7]]
     others = [[0, 7, 9, 0, 0, 0, 7], [7, 7, 8]]
 
