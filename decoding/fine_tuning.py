@@ -25,7 +25,7 @@ RANGES = {
     "seed": (lambda value: 0 <= value < 2**32, "be between 0 and 2**32 - 1"),
     "save_every": (lambda value: value >= 1, "be at least 1"),
 }
-REPORTERS = ("wandb", "tensorboard", "mlflow")  # also the names of their packages
+REPORTERS = {"wandb": ["wandb"], "tensorboard": ["tensorboard", "tensorboardX"], "mlflow": ["mlflow"]}  # their packages
 DIVERGED = 500.0  # nats a token: no use as a model, and its perplexity is about to overflow
 INSTALL = "pip install 'decoding-toolkit[train]'"
 
@@ -92,7 +92,7 @@ class Run:
         for name in self.report_to:
             if name not in REPORTERS:
                 raise ValueError(f"--report-to must be one of {', '.join(REPORTERS)}, not {name}")
-            if find_spec(name) is None:
+            if not any(map(find_spec, REPORTERS[name])):
                 raise ImportError(f"--report-to {name} needs the package {name}: pip install {name}")
 
 
@@ -214,6 +214,8 @@ def make_trainer(
     from trl import SFTTrainer
     from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
+    from .training_callbacks import Bar, EpochOrder
+
     class Trainer(SFTTrainer):  # here, for trl takes seconds to import
         def _send_telemetry(self) -> None:
             """Tell nobody that somebody trains."""
@@ -222,6 +224,7 @@ def make_trainer(
             """The held-out loss, each token weighing the same; the trainer's own figure is a mean of batch means."""
             found = {"eval_loss": held_out_loss(self)}
             self.log(found)
+            self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, found)
             return found
 
     right = copy.deepcopy(tokenizer)  # the trainer gives it a token to pad with
@@ -233,7 +236,7 @@ def make_trainer(
         train_dataset=Dataset.from_list(rows[0]),
         eval_dataset=Dataset.from_list(rows[1]),
         processing_class=right,
-        callbacks=[make_bar()] if sys.stderr.isatty() else [],
+        callbacks=[EpochOrder(), *([Bar()] if sys.stderr.isatty() else [])],
     )
     trainer.processing_class = None  # else the model's special tokens would be made those of the tokenizer
     trainer.remove_callback(PrinterCallback)
@@ -267,23 +270,13 @@ def make_arguments(model: Any, settings: Settings, run: Run, folder: Path, steps
         save_strategy="steps" if run.folder else "no",
         save_steps=run.save_every,
         save_total_limit=1,
+        restore_callback_states_from_checkpoint=True,  # of EpochOrder
         logging_strategy="steps" if run.report_to else "no",
         logging_steps=10,
         report_to=list(run.report_to) or "none",
         run_name=run.name,
         dataloader_pin_memory=model.device.type == "cuda",
     )
-
-
-def make_bar() -> Any:
-    """The trainer's progress bars, without the dictionaries that it prints between them."""
-    from transformers.trainer_callback import ProgressCallback
-
-    class Bar(ProgressCallback):
-        def on_log(self, *_: Any, **__: Any) -> None:
-            """Print nothing."""
-
-    return Bar()
 
 
 def held_out_loss(trainer: Any) -> float:

@@ -98,6 +98,12 @@ def load(base, output, full):
     return peft.PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), output)
 
 
+REPORT = {
+    "model": "some/model", "file": "/home/me/private/some.txt", "full": False, "rank": 16, "prompt": "", "epochs": 1,
+    "batch_size": 8, "learning_rate": 1e-3, "max_length": 64, "seed": 0,
+    "examples": {"train": 3, "held_out": 1}, "tokens": {"train": 9, "held_out": 3}, "cut": {"train": 0, "held_out": 0},
+    "loss": {"before": 2.0, "after": 1.0}, "perplexity": {"before": 7.389, "after": 2.718},
+}  # fmt: skip
 FAST = ("--epochs", "2", "--learning-rate", "1e-2")
 KINDS = pytest.mark.parametrize("full", [False, True], ids=["adapter", "full"])
 
@@ -272,7 +278,8 @@ def test_saving_an_adapter_asks_no_hub(tokenizer, tmp_path):
     """peft would look for the base model's vocabulary there, and warn where it finds none."""
     model = fine_tuning.add_adapter(tiny.llama().float(), Settings())
     model.peft_config["default"].base_model_name_or_path = "some/model"
-    command.save(model, tokenizer, {}, {"full": False}, tmp_path)
+    report = REPORT | {"model": "some/model"}
+    command.save(model, tokenizer, {}, report, tmp_path)
     assert (tmp_path / "adapter_model.safetensors").is_file()
 
 
@@ -445,14 +452,27 @@ def interrupt(*_, **__):
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize(
-    "place", ["decoding.models.load_model", "transformers.Trainer.train", "decoding.finetune.save"]
-)
-def test_ctrl_c_saves_nothing(run, examples, tmp_path, monkeypatch, place):
+@pytest.mark.parametrize("place", ["decoding.models.load_model", "transformers.Trainer.train"])
+def test_ctrl_c_before_a_checkpoint_saves_nothing(run, examples, tmp_path, monkeypatch, place):
     monkeypatch.setattr(place, interrupt)
     monkeypatch.chdir(tmp_path)
     assert run(examples, "--output", "new") == (130, [], ["stopped; nothing was saved"])
     assert list(tmp_path.iterdir()) == [examples]
+
+
+def test_ctrl_c_after_a_checkpoint_keeps_what_is_learnt(run, examples, tmp_path, monkeypatch):
+    """The output is not there; started again, it is made without a step of training more, and nothing else is left."""
+    monkeypatch.chdir(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("decoding.finetune.save", interrupt)
+        assert run(examples, "--output", "new", *FAST) == (130, [], ["stopped; run it again to go on"])
+    assert sorted(file.name for file in tmp_path.iterdir()) == [".new.training", "examples.txt"]
+    run(examples, "--output", "whole", *FAST)
+    monkeypatch.setattr("transformers.Trainer.training_step", lambda *_: pytest.fail("it was trained again"))
+    assert run(examples, "--output", "new", *FAST)[0] == 0
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["examples.txt", "new", "whole"]
+    for name in ("adapter_model.safetensors", "finetune.json"):
+        assert (tmp_path / "new" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 def test_a_training_that_diverges_is_not_saved(run, examples, tmp_path):
