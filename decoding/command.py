@@ -7,13 +7,15 @@ import shlex
 import shutil
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
-Range = tuple[Callable[[Any], bool], str]  # what fits, and how to say it
+from scorers._common.checks import Range as Range
+from scorers._common.checks import check_ranges as check_ranges
+from scorers._common.checks import flag as flag
 
 
 class Parser(argparse.ArgumentParser):
@@ -140,19 +142,6 @@ def interpreter() -> str:
         return "python"
     here, file = Path.cwd(), Path(sys.executable)
     return shlex.quote(str(file.relative_to(here) if file.is_relative_to(here) else file))
-
-
-def flag(name: str) -> str:
-    """How an option is written in a call."""
-    return "--" + name.replace("_", "-")
-
-
-def check_ranges(values: Mapping[str, Any], ranges: Mapping[str, Range]) -> None:
-    """Raise ValueError for a number out of range; None is not given."""
-    for name, (fits, wanted) in ranges.items():
-        value = values.get(name)
-        if value is not None and not fits(value):
-            raise ValueError(f"{flag(name)} must {wanted}, not {value}")
 
 
 def silence() -> None:

@@ -14,12 +14,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from . import default_model, models
 from .command import Parser, check_ranges, serve, silence
-from .examples import Example, key_of, read_training_examples, split
-from .expert_folder import REPORT, SAVED, check_output, claimed, publish, save, work_folder
-from .fine_tuning import RANGES, REPORTERS, Expert, Run, Settings, finetune, require_peft, require_trl
-from .labels import IGNORED, encode
+from .jobs.examples import Example, key_of, read_training_examples, split
+from .jobs.fine_tuning.folder import REPORT, SAVED, check_output, claimed, publish, save, work_folder
+from .jobs.fine_tuning.labels import IGNORED, encode
+from .jobs.fine_tuning.settings import RANGES, REPORTERS, Run, Settings
+from .jobs.fine_tuning.training import Expert, finetune, require_peft, require_trl
+from .models import default_model
+from .models import loading as models
 
 __all__ = ["REPORT", "Expert", "Run", "Settings", "finetune", "main", "make_parser"]
 
@@ -37,8 +39,8 @@ FILE has a text on each line, or JSON lines of one of these forms:
   {"prompt": [...], "completion": [...]}      chats; what the assistant says in the completion is learnt
 
 DIR gets the adapter or the model, its card (README.md), the tokenizer, the examples as they were split (train.jsonl,
-held_out.jsonl), and finetune.json: the settings, the numbers of examples and of tokens with a loss, and the mean loss of
-the held-out ones, in nats a token, before and after. Checkpoints are kept in a hidden folder beside DIR until then:
+held_out.jsonl), and finetune.json: the settings, the numbers of examples and of tokens with a loss, and the mean loss
+of the held-out ones, in nats a token, before and after. Until then checkpoints are kept in a hidden folder beside DIR:
 started again after it was stopped or killed, a call goes on at the last one.
 """
 

@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 # "completion": [...]}, of turns {"role": text, "content": text}. These are the data formats of trl's SFTTrainer.
 Example = str | Mapping[str, Any]
 Kind = TypeVar("Kind", bound=Example)
-Read = TypeVar("Read")
 
 
 def read_examples(path: Path, field: str = "text") -> list[str]:
@@ -40,7 +39,7 @@ def read_training_examples(path: Path, field: str = "text") -> list[Example]:
     return read_lines(path, lambda line: example_of(line, field), wanted)
 
 
-def read_lines(path: Path, parse: Callable[[str], Read | None], wanted: str) -> list[Read | str]:
+def read_lines(path: Path, parse: Callable[[str], Any], wanted: str) -> list[Any]:
     """What `parse` makes of each line of JSON, or the lines themselves. `wanted` says what an object must have."""
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
@@ -55,7 +54,7 @@ def read_lines(path: Path, parse: Callable[[str], Read | None], wanted: str) -> 
     is_json = path.name.removesuffix(".gz").endswith((".jsonl", ".json"))
     if not is_json and parse(numbered[0][1]) is None:
         return [line for _, line in numbered]
-    found: list[Read | str] = []
+    found = []
     for number, line in numbered:
         if (example := parse(line)) is None:
             raise ValueError(f"{path}, line {number}: needs a JSON object with {wanted}")
@@ -105,7 +104,7 @@ def is_chat(value: Any) -> bool:
     )
 
 
-def turns(chat: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+def turns(chat: Any) -> list[dict[str, str]]:
     """The chat with the role and the content of each turn alone."""
     return [{"role": turn["role"], "content": turn["content"]} for turn in chat]
 

@@ -1,8 +1,10 @@
 """Checks of arguments: an error of one line, before any work."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+Range = tuple[Callable[[Any], bool], str]  # what fits, and how to say it
 
 
 def require_count(name: str, value: Any, least: int = 1, optional: bool = False) -> None:
@@ -25,3 +27,16 @@ def check_range(part: object, name: str, low: float, high: float = math.inf) -> 
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high or math.isinf(value):
         span = f"lie in [{low}, {high}]" if high < math.inf else f"be a number of at least {low}"
         raise ValueError(f"{type(part).__name__}: {name} must {span}, not {value!r}")
+
+
+def flag(name: str) -> str:
+    """How an option is written in a call."""
+    return "--" + name.replace("_", "-")
+
+
+def check_ranges(values: Mapping[str, Any], ranges: Mapping[str, Range]) -> None:
+    """Raise ValueError for a number out of range; None is not given."""
+    for name, (fits, wanted) in ranges.items():
+        value = values.get(name)
+        if value is not None and not fits(value):
+            raise ValueError(f"{flag(name)} must {wanted}, not {value}")

@@ -13,10 +13,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, T5Config, T5ForConditionalGeneration, Trainer
 from transformers.utils import logging as transformers_logging
 
-from decoding import fine_tuning
 from decoding import finetune as command
 from decoding.finetune import Settings, encode, finetune, split
-
+from decoding.jobs.fine_tuning import training
 from tests.support import tiny
 
 peft = pytest.importorskip("peft")
@@ -182,7 +181,7 @@ def test_only_the_text_and_its_end_have_a_loss(tokenizer):
         [-100, -100, -100, c, a, b],
     ]
     assert cut == 2
-    rows, cut = encode(config, tokenizer, ["abca"], "", 6)  # it begins as `decoding.synthesis` begins one
+    rows, cut = encode(config, tokenizer, ["abca"], "", 6)  # it begins as `decoding.jobs.synthesis` begins one
     assert rows == [{"input_ids": [tiny.BOS, a, b, c, a, tiny.EOS], "labels": [-100, a, b, c, a, tiny.EOS]}]
     assert cut == 0
 
@@ -276,7 +275,7 @@ def test_no_text_is_on_both_sides():
 
 def test_saving_an_adapter_asks_no_hub(tokenizer, tmp_path):
     """peft would look for the base model's vocabulary there, and warn where it finds none."""
-    model = fine_tuning.add_adapter(tiny.llama().float(), Settings())
+    model = training.add_adapter(tiny.llama().float(), Settings())
     model.peft_config["default"].base_model_name_or_path = "some/model"
     report = REPORT | {"model": "some/model"}
     command.save(model, tokenizer, {}, report, tmp_path)
@@ -350,7 +349,7 @@ def _files(tmp_path, monkeypatch):
     }  # fmt: skip
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
-    monkeypatch.setattr("decoding.models.load_model", lambda *_, **__: pytest.fail("the weights were loaded"))
+    monkeypatch.setattr("decoding.models.loading.load_model", lambda *_, **__: pytest.fail("the weights were loaded"))
 
 
 @pytest.mark.usefixtures("_files")
@@ -452,7 +451,7 @@ def interrupt(*_, **__):
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("place", ["decoding.models.load_model", "transformers.Trainer.train"])
+@pytest.mark.parametrize("place", ["decoding.models.loading.load_model", "transformers.Trainer.train"])
 def test_ctrl_c_before_a_checkpoint_saves_nothing(run, examples, tmp_path, monkeypatch, place):
     monkeypatch.setattr(place, interrupt)
     monkeypatch.chdir(tmp_path)

@@ -5,10 +5,9 @@ import json
 import pytest
 
 from decoding import finetune as command
-from decoding.examples import read_examples, read_training_examples, split
-from decoding.labels import IGNORED, encode
-
-from . import tiny
+from decoding.jobs.examples import read_examples, read_training_examples, split
+from decoding.jobs.fine_tuning.labels import IGNORED, encode
+from tests.support import tiny
 
 TEMPLATE = (
     "{% for turn in messages %}{{ turn.role[0] ~ ' ' ~ turn.content ~ (eos_token if turn.role == 'assistant') }}"
@@ -27,7 +26,7 @@ def words():
 
 
 def shown(tokenizer, row):
-    """The text of all tokens, and of those that are learnt; `|` stands for the end of sequence, `^` for the beginning."""
+    """The text of all tokens, and of those that are learnt; `|` is the end of sequence, `^` the beginning."""
     text = tokenizer.convert_ids_to_tokens
     names = {tiny.EOS: "|", tiny.BOS: "^"}
 
@@ -82,7 +81,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("example", "prompt", "message"), REFUSED, ids=str)
 def test_refuses_what_cannot_be_learnt(words, example, prompt, message):
-    with pytest.raises(ValueError, match="(?s)^.*$") as error:
+    with pytest.raises(ValueError, match=r"\w") as error:
         encode(tiny.llama().config, words, [example], prompt, 64)
     assert message in str(error.value)
 
@@ -93,7 +92,10 @@ def test_refuses_what_cannot_be_learnt(words, example, prompt, message):
         (None, "the tokenizer has no chat template"),
         ("{{ raise_exception('Roles must alternate') }}", "the chat template refuses the chat"),
         ("{% for turn in messages %}{{ turn.nothing.at_all }}{% endfor %}", "the chat template refuses the chat"),
-        ("{{ messages | length }}{{ messages[-1].content }}", "the chat template writes the turns before 'cd' differently"),
+        (
+            "{{ messages | length }}{{ messages[-1].content }}",
+            "the chat template writes the turns before 'cd' differently",
+        ),
     ],
 )
 def test_refuses_templates_that_do_not_fit(words, template, message):
@@ -105,7 +107,10 @@ def test_refuses_templates_that_do_not_fit(words, template, message):
 
 LINES = [
     ({"text": " a "}, "a"),
-    ({"text": "a", "prompt": "b", "completion": "c", "id": 1}, "a"),  # the field comes first, as before there were others
+    (
+        {"text": "a", "prompt": "b", "completion": "c", "id": 1},
+        "a",
+    ),  # the field comes first, as before there were others
     ({"prompt": "b ", "completion": " c", "id": 1}, {"prompt": "b ", "completion": " c"}),
     ({"messages": [USER | {"weight": 1}, ANSWER], "id": 1}, {"messages": [USER, ANSWER]}),
     ({"prompt": [USER], "completion": [ANSWER]}, {"prompt": [USER], "completion": [ANSWER]}),
@@ -140,7 +145,7 @@ def test_says_which_line_is_of_no_form(tmp_path, entry):
 
 def test_steer_starts_from_texts_alone(tmp_path):
     (tmp_path / "a.jsonl").write_text(json.dumps(PAIR))
-    with pytest.raises(ValueError, match='line 1: needs a JSON object with a "text" that is a text$'):
+    with pytest.raises(ValueError, match=r'line 1: needs a JSON object with a "text" that is a text$'):
         read_examples(tmp_path / "a.jsonl")
 
 
@@ -160,7 +165,7 @@ def test_equal_examples_are_on_one_side():
 def test_the_command_learns_from_them_and_writes_them_back(tmp_path, capsys, words, kind):
     pytest.importorskip("peft")
     letters = "abcdefghijkl"
-    chats = [{"messages": [USER | {"content": a}, ANSWER | {"content": 'xyz'}]} for a in letters]
+    chats = [{"messages": [USER | {"content": a}, ANSWER | {"content": "xyz"}]} for a in letters]
     pairs = [{"prompt": a, "completion": "xyz"} for a in letters]
     examples = chats if kind == "chats" else pairs
     (tmp_path / "in.jsonl").write_text("".join(json.dumps(example) + "\n" for example in examples))
@@ -174,12 +179,15 @@ def test_the_command_learns_from_them_and_writes_them_back(tmp_path, capsys, wor
     assert report["tokens"] == {"train": 44, "held_out": 4}
     parts = [(tmp_path / "out" / f"{name}.jsonl").read_text().splitlines() for name in ("train", "held_out")]
     assert sorted(parts[0] + parts[1]) == sorted(json.dumps(example) for example in examples)
-    assert "chat_template" in (tmp_path / "out" / "tokenizer_config.json").read_text() or (
-        tmp_path / "out" / "chat_template.jinja"
-    ).is_file()
+    assert (
+        "chat_template" in (tmp_path / "out" / "tokenizer_config.json").read_text()
+        or (tmp_path / "out" / "chat_template.jinja").is_file()
+    )
 
 
-@pytest.mark.parametrize("example", [PAIR, {"prompt": [USER, ANSWER, MORE[0]], "completion": [MORE[1]]}], ids=["texts", "chat"])
+@pytest.mark.parametrize(
+    "example", [PAIR, {"prompt": [USER, ANSWER, MORE[0]], "completion": [MORE[1]]}], ids=["texts", "chat"]
+)
 def test_the_labels_are_those_of_trl(words, tmp_path, example):
     """Its own preparation of such data gives the same tokens a loss."""
     trl, datasets = pytest.importorskip("trl"), pytest.importorskip("datasets")

@@ -8,19 +8,19 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from huggingface_hub import ModelCard
 from transformers import Trainer, TrainerCallback, integrations
 from transformers.utils import logging as transformers_logging
 
-from decoding import default_model
 from decoding import finetune as command
-from decoding.expert_folder import REPORT
 from decoding.finetune import Run, Settings, finetune
-from decoding.model_card import make_card
-
-from . import tiny
+from decoding.jobs.fine_tuning.folder import REPORT
+from decoding.jobs.fine_tuning.model_card import make_card
+from decoding.models import default_model
+from tests.support import tiny
 
 pytest.importorskip("peft")
 TEXTS = [(string.ascii_lowercase * 3)[i : i + length] for i in range(26) for length in (2, 9, 25)]
@@ -191,7 +191,7 @@ def test_in_python_too(tokenizer, tmp_path, monkeypatch):
 class Listener(TrainerCallback):
     """What a reporter is told."""
 
-    heard: list[tuple[int, str]] = []
+    heard: ClassVar[list[tuple[int, str]]] = []
 
     def on_log(self, args, state, control, logs=None, **_):
         self.heard += [(state.global_step, name) for name in logs if name in ("loss", "eval_loss")]
@@ -200,7 +200,7 @@ class Listener(TrainerCallback):
 @pytest.mark.parametrize("name", ["wandb", "mlflow"])
 def test_reporters_are_told(call, tmp_path, monkeypatch, name):
     """By transformers' own callbacks: of the first step in each ten, and of held-out losses, before and each epoch."""
-    monkeypatch.setattr("decoding.fine_tuning.find_spec", lambda _: True)
+    monkeypatch.setattr("decoding.jobs.fine_tuning.settings.find_spec", lambda _: True)
     monkeypatch.setitem(integrations.integration_utils.INTEGRATION_TO_CALLBACK, name, Listener)
     monkeypatch.setattr(Listener, "heard", [])
     assert command.main(call("--output", tmp_path / "expert", "--report-to", name)) == 0
@@ -240,8 +240,8 @@ def test_tensorboard_has_a_curve(call, tmp_path, monkeypatch):
 
 
 def test_says_what_a_report_needs(call, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("decoding.fine_tuning.find_spec", lambda name: None if name == "wandb" else True)
-    monkeypatch.setattr("decoding.models.load_model", lambda *_, **__: pytest.fail("the weights were loaded"))
+    monkeypatch.setattr("decoding.jobs.fine_tuning.settings.find_spec", lambda name: None if name == "wandb" else True)
+    monkeypatch.setattr("decoding.models.loading.load_model", lambda *_, **__: pytest.fail("the weights were loaded"))
     assert command.main(call("--output", tmp_path / "expert", "--report-to", "wandb")) == 2
     assert "--report-to wandb needs the package wandb: pip install wandb" in capsys.readouterr().err
     with pytest.raises(SystemExit) as end:

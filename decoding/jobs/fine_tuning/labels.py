@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .examples import Example
-from .jobs import Prompt
-from .synthesis import start_of
+from ..examples import Example
+from ..prompts import Prompt
+from ..synthesis import start_of
 
 IGNORED = -100  # the label of a token without loss, as torch's cross entropy has it
 Piece = tuple[list[int], bool]  # token ids, and whether they are learnt
@@ -20,8 +20,10 @@ def encode(
     example ends with the tokenizer's end of sequence, unless its last turn already has one, or it was cut.
 
     Args:
-        config: the model's. tokenizer: the model's. examples: see `Example`. prompt: what stands before a plain text, or
-            before the prompt of a prompt and its completion; not learnt. max_length: at least 2.
+        config, tokenizer: the model's.
+        examples: see `Example`.
+        prompt: what stands before a text, and before a prompt that has a completion; not learnt.
+        max_length: tokens, at least 2.
 
     Raises:
         ValueError: there is nothing to learn from, or this model cannot learn from it. The message is one line.

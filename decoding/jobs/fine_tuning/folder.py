@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .examples import Example, record_of
+from ..examples import Example, record_of
+from ..results import to_line
 from .model_card import make_card
-from .results import to_line
 
 REPORT = "finetune.json"  # a folder that has it is whole
 SETTINGS, SAVED = "run.json", "saved"
@@ -64,7 +64,9 @@ def claimed(output: Path, settings: Mapping[str, Any]) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def save(model: Any, tokenizer: Any, parts: Mapping[str, Sequence[Example]], report: dict[str, Any], folder: Path) -> None:
+def save(
+    model: Any, tokenizer: Any, parts: Mapping[str, Sequence[Example]], report: dict[str, Any], folder: Path
+) -> None:
     """Write the adapter or the model as safetensors, its card, the tokenizer, the examples and the report.
 
     Args:

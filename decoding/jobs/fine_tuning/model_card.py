@@ -66,7 +66,7 @@ def make_card(report: dict[str, Any]) -> Any:
     """
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-    from . import default_model
+    from ...models import default_model
 
     model = report["model"]
     embedded, local = model == default_model.NAME, Path(model).exists()
