@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from decoding.command import Parser, serve, silence
+from scorers._common.commands import Parser, serve
+from scorers._common.terminal import silence
 
 EXAMPLES = """\
 examples:
@@ -120,7 +121,7 @@ def add_speed(add: Any) -> None:
 
 def speed(options: argparse.Namespace) -> None:
     """Measure, and write the table and the picture; a case that is measured is not measured again."""
-    from decoding.command import check_ranges
+    from scorers._common.checks import check_ranges
 
     from .speed import cases as measuring
     from .speed import report as speed_report

@@ -12,8 +12,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from scorers._common.checks import check_ranges, flag
+from scorers._common.commands import Parser, serve
+from scorers._common.terminal import silence
+
 from . import __version__
-from .command import Parser, check_ranges, flag, serve, silence
 from .jobs.continuation import Job, Reranking
 from .jobs.prompts import Prompt, read_prompts
 from .jobs.results import Results, to_line

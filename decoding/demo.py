@@ -13,7 +13,9 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from .command import Parser, interpreter, serve, silence
+from scorers._common.commands import Parser, serve
+from scorers._common.terminal import interpreter, silence
+
 from .generation import generate
 from .models.loading import load
 from .pickers.contrastive_search import ContrastiveSearch

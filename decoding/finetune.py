@@ -14,7 +14,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from .command import Parser, check_ranges, serve, silence
+from scorers._common.checks import check_ranges
+from scorers._common.commands import Parser, serve
+from scorers._common.terminal import silence
+
 from .jobs.examples import Example, key_of, read_training_examples, split
 from .jobs.fine_tuning.folder import REPORT, SAVED, check_output, claimed, publish, save, work_folder
 from .jobs.fine_tuning.labels import IGNORED, encode

@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from scorers._common.checks import check_ranges
+from scorers._common.commands import Parser, serve
+from scorers._common.terminal import silence
+
 from .__main__ import check_output
-from .command import Parser, check_ranges, serve, silence
 from .jobs.examples import read_examples
 from .jobs.results import Results
 from .jobs.synthesis import Synthesis, read_made, start_of

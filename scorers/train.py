@@ -9,16 +9,15 @@ import json
 import shlex
 import shutil
 import sys
-import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers.utils import logging as transformers_logging
 
 from ._common.commands import Parser, serve
+from ._common.terminal import silence
 from .ranker import PACKAGED, SETTINGS, Heads, Ranker, Reading, check_window, load_config, load_encoder
 from .ranker_training.accuracy import differences, identify, summarise
 from .ranker_training.negatives import Generator, choose, generate_into, read_generated
@@ -69,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def stopped() -> str:
         return "run it again to go on" if any(file.exists() for file in begun) else "nothing was saved"
 
-    return serve(work, stopped)
+    return serve("scorers.train", work, stopped)
 
 
 def make_parser() -> Parser:
@@ -283,14 +282,6 @@ def device_of(options: argparse.Namespace) -> torch.device:
     if options.device:
         return torch.device(options.device)
     return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-
-
-def silence() -> None:
-    """No warnings and bars of the libraries: standard error is for what the user can act on."""
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    if not sys.warnoptions:
-        warnings.simplefilter("ignore")
 
 
 def make_ranker(

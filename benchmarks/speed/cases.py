@@ -22,7 +22,7 @@ from torch import Tensor
 
 import decoding
 import scorers
-from decoding.command import progress
+from scorers._common.terminal import progress
 
 from . import reranking as rerank
 from .peers import RepeatedCache

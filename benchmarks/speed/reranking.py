@@ -19,7 +19,9 @@ import torch
 
 import decoding
 import scorers
-from decoding.command import Parser, Range, check_ranges, progress, serve, silence
+from scorers._common.checks import Range, check_ranges
+from scorers._common.commands import Parser, serve
+from scorers._common.terminal import progress, silence
 
 from .timing import TEXT
 

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 import decoding
-from decoding.command import Parser, serve, silence, table
 from decoding.engine import batched_contexts
+from scorers._common.commands import Parser, serve
+from scorers._common.terminal import silence, table
 
 from .timing import Way, measure
 

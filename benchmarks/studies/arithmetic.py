@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 
 import decoding
-from decoding.command import Parser, check_ranges, serve, silence
+from scorers._common.checks import check_ranges
+from scorers._common.commands import Parser, serve
+from scorers._common.terminal import silence
 
 from ..metrics.diversity import distinct
 from ..metrics.self_bleu import self_bleu

@@ -19,8 +19,10 @@ import torch
 
 import decoding
 import scorers
-from decoding.command import Parser, check_ranges, serve, silence
 from decoding.models.tokenization import read_behind, without_padding
+from scorers._common.checks import check_ranges
+from scorers._common.commands import Parser, serve
+from scorers._common.terminal import silence
 from scorers.evidence import Asked, Evidence, Form
 
 from ..harness.corpora import Corpus, Document, read_text

@@ -16,8 +16,10 @@ import numpy as np
 import torch
 
 import decoding
-from decoding.command import Parser, check_ranges, serve, silence
 from decoding.models.tokenization import read_behind, without_padding
+from scorers._common.checks import check_ranges
+from scorers._common.commands import Parser, serve
+from scorers._common.terminal import silence
 
 from ..harness.corpora import Document, Prompt, make_prompts, read_text
 from ..metrics.diversity import diversity

@@ -18,11 +18,12 @@ from typing import Any
 from numpy.typing import NDArray
 
 from decoding import finetune, load
-from decoding.command import Parser, check_ranges, serve
 from decoding.guides.second_models import put_on
 from decoding.jobs.examples import read_examples
 from decoding.jobs.results import Results
 from decoding.jobs.synthesis import Synthesis, read_made
+from scorers._common.checks import check_ranges
+from scorers._common.commands import Parser, serve
 
 from ..metrics.copying import copied_from
 from ..metrics.features import Featurizer

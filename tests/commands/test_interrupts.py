@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-import scorers._common.commands
-from decoding import command, demo
+from decoding import demo
+from scorers._common import commands, terminal
 from tests.support import tiny
 
 
@@ -21,7 +21,7 @@ class Screen(io.StringIO):
 
 
 def show_table():
-    with command.table(["name", "value"]) as add_row:
+    with terminal.table(["name", "value"]) as add_row:
         add_row(["a", 1])
         add_row(["b", 2.5])
 
@@ -29,7 +29,7 @@ def show_table():
 def test_a_terminal_is_told_what_is_being_worked_at(monkeypatch):
     monkeypatch.setattr(sys, "stdout", screen := Screen())
     monkeypatch.setenv("TERM", "xterm-256color")
-    with command.table(["name"], ["the first", "the second"]) as add_row:
+    with terminal.table(["name"], ["the first", "the second"]) as add_row:
         assert "1 of 2: the first" in screen.getvalue()
         assert "the second" not in screen.getvalue()
         add_row(["a"])
@@ -43,7 +43,7 @@ def test_a_terminal_is_told_what_is_being_worked_at(monkeypatch):
 @pytest.mark.parametrize("kind", [Screen, io.StringIO])
 def test_progress_is_for_terminals(monkeypatch, kind):
     monkeypatch.setattr(sys, "stderr", err := kind())
-    with command.progress(3, "round") as tick:
+    with terminal.progress(3, "round") as tick:
         for _ in range(3):
             tick()
     assert ("/3" in err.getvalue()) is (kind is Screen)
@@ -69,11 +69,8 @@ def test_a_table_is_drawn_on_a_terminal_in_colour_unless_that_is_unwanted(monkey
     assert ("36m" in text) is not plain  # cyan, alone or behind bold
 
 
-COMMANDS = [(command, "benchmarks.__main__"), (scorers._common.commands, "scorers.train")]
-
-
-@pytest.mark.parametrize(("module", "name"), COMMANDS)
-def test_ctrl_c_during_imports_is_a_line(monkeypatch, capsys, module, name):
+@pytest.mark.parametrize("name", ["benchmarks.__main__", "scorers.train"])
+def test_ctrl_c_during_imports_is_a_line(monkeypatch, capsys, name):
     left: list[int] = []
     monkeypatch.setattr(os, "_exit", left.append)
     monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
@@ -81,41 +78,33 @@ def test_ctrl_c_during_imports_is_a_line(monkeypatch, capsys, module, name):
         monkeypatch.setattr(sys, "argv", arguments)
         monkeypatch.setattr(sys, "orig_argv", ["python", "-W", "ignore", "-m", name, "--help"])
         monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace(__spec__=spec))
-        module.answer_interrupts()
+        commands.answer_interrupts()
         sys.excepthook(KeyboardInterrupt, KeyboardInterrupt(), None)
         assert (left.pop(), capsys.readouterr().err) == (130, "stopped; nothing was begun\n")
         sys.excepthook(ValueError, ValueError("as ever"), None)
         assert "as ever" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "serve",
-    [
-        lambda work: command.serve("decoding", work, lambda: "9 are there"),
-        lambda work: scorers._common.commands.serve(work, lambda: "9 are there"),
-    ],
-)
-def test_what_a_stopped_command_says_stands_in_a_line_of_its_own(monkeypatch, serve):
+def test_what_a_stopped_command_says_stands_in_a_line_of_its_own(monkeypatch):
     def work():
         raise KeyboardInterrupt
 
     for kind, before in ((Screen, "\n"), (io.StringIO, "")):  # a terminal has written ^C
         monkeypatch.setattr(sys, "stderr", err := kind())
-        assert serve(work) == 130
+        assert commands.serve("decoding", work, lambda: "9 are there") == 130
         assert err.getvalue() == f"{before}stopped; 9 are there\n"
 
 
-@pytest.mark.parametrize("module", [command, scorers._common.commands])
 @pytest.mark.parametrize(("argument", "asked"), [
     ("program.py", ["python", "program.py"]), ("-m", ["python", "-m", "theirs", "-m"]), ("-m", ["python", "-mtheirs"]),
 ])  # fmt: skip
-def test_a_program_that_imports_the_package_keeps_its_own_answer(monkeypatch, module, argument, asked):
+def test_a_program_that_imports_the_package_keeps_its_own_answer(monkeypatch, argument, asked):
     monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace(__spec__=None))
     monkeypatch.setattr(sys, "argv", [argument])
     monkeypatch.setattr(sys, "orig_argv", asked)
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     before = sys.excepthook
-    module.answer_interrupts()
+    commands.answer_interrupts()
     assert sys.excepthook is before
 
 
@@ -130,7 +119,7 @@ def test_the_demonstration_takes_prompts_and_says_what_to_read_next(monkeypatch,
         if line.endswith(".md"):
             assert Path(line.split()[-1]).resolve().is_file(), line
     assert out.count(".md\n") == 2
-    assert f"{command.interpreter()} -m decoding " in out
+    assert f"{terminal.interpreter()} -m decoding " in out
     assert "no" in (tmp_path / demo.TRACE).read_text()
     assert demo.main([" "]) == 2
     assert demo.main(["--new-tokens", "0"]) == 2
@@ -144,10 +133,10 @@ def test_the_interpreter_is_named_so_that_the_command_works_from_here(monkeypatc
     (bin / "python").chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(bin / "python"))
     monkeypatch.setenv("PATH", str(bin))
-    assert command.interpreter() == "python"
+    assert terminal.interpreter() == "python"
     monkeypatch.setenv("PATH", os.devnull)
     monkeypatch.chdir(tmp_path)
-    assert command.interpreter() == "'an environment/bin/python'"
+    assert terminal.interpreter() == "'an environment/bin/python'"
     (tmp_path / "other").mkdir()
     monkeypatch.chdir(tmp_path / "other")
-    assert command.interpreter() == f"'{bin}/python'"
+    assert terminal.interpreter() == f"'{bin}/python'"
