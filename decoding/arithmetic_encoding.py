@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from .contracts import refuse_without_sampling
 from .decoder import Decoder
 from .hypotheses import Hypotheses
 from .parts import Picker, Reranker
@@ -55,6 +56,7 @@ def encode(
         raise ValueError(f"a continuation of {length} tokens is over max_new_tokens={options['max_new_tokens']}")
     if (options.get("num_return_sequences") or 1) != 1:
         raise ValueError("num_return_sequences repeats prompts: give encode each prompt once for each continuation")
+    refuse_without_sampling("encode", options.get("do_sample", True))
     limit = {} if options.get("max_length") else {"max_new_tokens": length}
     teller = Teller(texts=texts, intervals=[Interval() for _ in texts])
     steps = Decoder(*parts, teller).stream(model, **({"do_sample": True, "num_return_sequences": 1} | limit | options))

@@ -35,6 +35,12 @@ def refuse_width(reranker: Reranker) -> None:
     require_count(f"{type(reranker).__name__}.width", reranker.width)
 
 
+def refuse_without_sampling(name: str, do_sample: bool | None) -> None:
+    """Raise ValueError where tokens are to be drawn in a call that does not sample: its warpers would be left out."""
+    if not do_sample:
+        raise ValueError(f"{name} needs do_sample=True: without it temperature, top_k and top_p are left out")
+
+
 def refuse_strays(picker: Picker, hypotheses: Hypotheses, shape: torch.Size) -> None:
     """Raise ValueError for a picker that did not append exactly one token a row, of the vocabulary."""
     rows, length = hypotheses.tokens.shape

@@ -18,6 +18,7 @@ from .contracts import (
     refuse_padding,
     refuse_strays,
     refuse_width,
+    refuse_without_sampling,
 )
 from .engine.batched_contexts import join_contexts
 from .engine.context import Context
@@ -212,6 +213,8 @@ class Decoder:
             refuse_bound_processors([*self.guides, *logits_processor])
             refuse_width(self.reranker)
         picker = self.picker or (Sample() if generation_config.do_sample else Greedy())
+        if picker.draws:
+            refuse_without_sampling(type(picker).__name__, generation_config.do_sample)
         for part in (*self.guides, picker, self.reranker):
             if isinstance(part, Part):
                 part.check(model, generation_config)

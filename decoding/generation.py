@@ -15,8 +15,6 @@ from .decoder import Decoder
 from .engine.context import TEXT
 from .engine.prompt_checks import refuse_mask, refuse_shape
 from .pickers.contrastive_search import ContrastiveSearch
-from .pickers.sampling import Greedy, Sample
-from .rerankers.rerank import Rerank
 from .trace.records import Trace
 
 
@@ -40,8 +38,8 @@ def generate(
         model: any model that has `generate`.
         inputs: (P, T0) int64 token ids, left-padded; usually given by name instead, `**tokenizer(...)`.
         processors: the parts, in one flat list: guides in the order they apply, at most one picker and one reranker;
-            see `Decoder`. With `Sample()`, or a `Rerank` and no picker, `do_sample` is True unless the call says
-            otherwise.
+            see `Decoder`. With a picker that draws, such as `Sample()`, or a `Rerank` and no picker, `do_sample`
+            is True unless the call says otherwise.
         streamer: gets the tokens as they are settled.
         generator: the randomness of sampling, one for the call or one for each prompt (and each of its
             `num_return_sequences`): then a text does not depend on the rest of its batch. None: torch's global one.
@@ -81,8 +79,9 @@ def generate(
     stop_on_strings(options, tokenizer)
     kwargs = options.kwargs if generator is None else {**options.kwargs, "generator": generator}
     raw = {name: value for name, value in kwargs.items() if isinstance(value, Tensor) and name not in TEXT}
-    if streamer is not None and getattr(decoder.reranker, "paper", False):
-        raise ValueError("Rerank(paper=True) cuts what a streamer would have had: drop one of them")
+    if streamer is not None and decoder.reranker and not decoder.reranker.streams:
+        name = type(decoder.reranker).__name__
+        raise ValueError(f"this {name} cuts what a streamer would have had: leave out streamer= or the {name}")
     # which transformers does not hand to a callable
     call = partial(decoder, streamer=streamer, raw=raw, tokenizer=tokenizer, trace=trace, share=share)
     return options.model.generate(inputs, custom_generate=call, streamer=streamer, **kwargs)
@@ -145,12 +144,13 @@ def contrastive_search_of_old(options: Options) -> list[ContrastiveSearch]:
 
 def set_defaults(options: Options, decoder: Decoder) -> None:
     """What the parts want where the call does not say: sampling, and a reranker's options."""
-    wanted = dict(decoder.reranker.options) if decoder.reranker else {}
-    if isinstance(decoder.picker, Greedy):
+    picker, reranker = decoder.picker, decoder.reranker
+    wanted = dict(reranker.options) if reranker else {}
+    if picker and not picker.draws and not picker.warped:
         if options.given("do_sample"):
-            raise ValueError("Greedy() draws nothing, and do_sample=True asks for it: drop one of them")
+            raise ValueError(f"{picker!r} draws nothing, and do_sample=True asks for it: drop one of them")
         wanted["do_sample"] = False
-    if isinstance(decoder.picker, Sample) or (decoder.picker is None and isinstance(decoder.reranker, Rerank)):
+    if picker.draws if picker else reranker and reranker.needs_draws:
         wanted["do_sample"] = True
     if options.given("max_length") is not None:
         wanted.pop("max_new_tokens", None)

@@ -50,9 +50,15 @@ class Guide(Part, ABC):
 class Picker(Part, ABC):
     """Which token does each row take?
 
-    keep_states: whether it reads `Context.states`, the hidden states of the whole text.
-    rule: what it takes, in a phrase, and terms: what the names that it explains itself by mean. For traces; see
-        `Hypotheses.explain`.
+    Attributes of the class, which a picker of your own may set:
+        draws: whether it takes tokens at random. A call with such a picker is a sampling one: `decoding.generate`,
+            the commands and the benchmarks set `do_sample=True`, so that `temperature`, `top_k`, `top_p` and the like
+            shape what it draws from; `do_sample=False` is refused; a benchmark runs it once for each seed.
+        warped: whether those options may shape what it reads when the call says `do_sample=True`. False for a picker
+            to which they make no difference, such as `Greedy`: `decoding.generate` then refuses `do_sample=True`.
+        keep_states: whether it reads `Context.states`, the hidden states of the whole text.
+        rule: what it takes, in a phrase; for traces.
+        terms: what the names mean that it explains itself by; for traces, see `Hypotheses.explain`.
 
     Example:
         >>> class SecondBest(Picker):
@@ -62,8 +68,10 @@ class Picker(Part, ABC):
         >>> decoder = decoding.Decoder(SecondBest())
     """
 
-    keep_states = False
-    rule: str = ""
+    draws: ClassVar[bool] = False
+    warped: ClassVar[bool] = True
+    keep_states: ClassVar[bool] = False
+    rule: ClassVar[str] = ""
     terms: ClassVar[Mapping[str, str]] = {}
 
     @abstractmethod
@@ -74,7 +82,12 @@ class Picker(Part, ABC):
 class Reranker(Part, ABC):
     """Which rows go on?
 
-    width: rows a prompt, before the first token.
+    Attributes, which a reranker of your own may set:
+        width: rows of each prompt, before the first token; at least 1.
+        needs_draws: whether its rows must differ by lot. Where the call has no picker, `decoding.generate` then samples
+            (`do_sample=True`), and a benchmark runs it once for each seed.
+        streams: whether the tokens that a streamer gets are those of the text returned. False for a reranker that cuts
+            texts at the end: `decoding.generate` then refuses `streamer=`.
 
     Example:
         >>> import torch
@@ -90,6 +103,8 @@ class Reranker(Part, ABC):
     """
 
     width: int = 1
+    needs_draws: ClassVar[bool] = False
+    streams: bool = True
 
     @property
     def options(self) -> Mapping[str, Any]:

@@ -55,12 +55,10 @@ class System:
     def draws(self) -> bool:
         """Whether another seed gives another text."""
         kinds = [self._find(part) for part in self.parts]
-        picked = any(issubclass(kind, decoding.Picker) for kind in kinds)
-        return (
-            bool(self.options.get("do_sample"))
-            or any(issubclass(kind, decoding.Sample) for kind in kinds)
-            or (not picked and any(issubclass(kind, decoding.Rerank) for kind in kinds))
-        )
+        pickers = [kind for kind in kinds if issubclass(kind, decoding.Picker)]
+        rerankers = [kind for kind in kinds if issubclass(kind, decoding.Reranker)]
+        drawn = [kind.draws for kind in pickers] or [kind.needs_draws for kind in rerankers]
+        return bool(self.options.get("do_sample")) or any(drawn)
 
     def build(self, model: Any, tokenizer: Any) -> list[Any]:
         """The parts, for `decoding.generate(processors=)`."""

@@ -107,7 +107,6 @@ class Job:
         import torch
 
         from ..generation import generate
-        from ..pickers.sampling import Sample
 
         encoded = tokenizer([prompt.text for prompt in batch], return_tensors="pt", padding=True).to(model.device)
         ids, mask = encoded["input_ids"], encoded["attention_mask"]  # token_type_ids are not for generating
@@ -118,7 +117,7 @@ class Job:
             parts = [parts[0], replace(parts[1], prefixes=[prompt.text for prompt in batch])]
         out = generate(
             model, ids, attention_mask=mask, processors=parts, generator=generator,
-            do_sample=isinstance(self.picker, Sample),
+            do_sample=self.picker.draws,
             **{**PLAIN, "return_dict_in_generate": bool(self.reranking)}, **options,
         )  # fmt: skip
         rows = (out.sequences if self.reranking else out).tolist()

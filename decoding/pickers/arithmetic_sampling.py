@@ -13,8 +13,8 @@ from transformers import GenerationConfig, PreTrainedModel
 from scorers._common.checks import require_count
 
 from ..hypotheses import Hypotheses
+from ..parts import Picker
 from .arithmetic_coding import Interval, Point, shares
-from .sampling import Sample
 
 CODES = "arithmetic codes"  # in `Hypotheses.state`
 
@@ -28,7 +28,7 @@ class Code:
 
 
 @dataclass(frozen=True)
-class ArithmeticSample(Sample):
+class ArithmeticSample(Picker):
     """The text whose interval holds a point of [0, 1): arithmetic sampling, Vilnis et al. 2023, section 3.
 
     [0, 1) is divided among the first tokens, in the order of the vocabulary, by the guided and warped distribution; the
@@ -68,6 +68,7 @@ class ArithmeticSample(Sample):
     n: int = 1
     points: Sequence[Fraction | float] | None = None
 
+    draws = True
     rule = "the token whose part of the row's interval holds the row's point"
     terms: ClassVar[Mapping[str, str]] = {
         "begin": "where the token's part begins, with the whole interval from 0 to 1",
@@ -87,10 +88,8 @@ class ArithmeticSample(Sample):
         object.__setattr__(self, "points", tuple(Fraction(point) for point in points))
 
     def check(self, model: PreTrainedModel, generation_config: GenerationConfig) -> None:
-        """Refuse a distribution that is not warped, and another number of rows."""
+        """Refuse another number of rows."""
         name, rows = type(self).__name__, generation_config.num_return_sequences or 1
-        if not generation_config.do_sample:
-            raise ValueError(f"{name} needs do_sample=True: without it temperature, top_k and top_p are left out")
         if self.points is None and rows != self.n:
             raise ValueError(f"{name}(n={self.n}) with num_return_sequences={rows}: give both the same number")
         if self.points is not None and len(self.points) % rows:

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel
 
 from ..hypotheses import Hypotheses
-from .sampling import Sample, draw
+from ..parts import Picker
+from .sampling import draw
 
 MU = "mirostat mu"  # in `Hypotheses.state`: (R,) float64
 
 
 @dataclass(frozen=True)
-class Mirostat(Sample):
+class Mirostat(Picker):
     """Sampling whose texts have a surprise of tau bits a token, by feedback: Basu et al. 2021, algorithm 1.
 
     Tokens whose surprise -log2 p is over mu are left out (the most probable one stays), a token is drawn from the rest,
@@ -45,6 +45,7 @@ class Mirostat(Sample):
     eta: float = 1.0
     renormalise: bool = False
 
+    draws = True
     rule = "a token drawn by lot from those that are not more surprising than the limit"
     terms: ClassVar[Mapping[str, str]] = {
         "surprise": "of the token, in bits: 1 for a probability of one half, 2 for a quarter",
@@ -56,11 +57,6 @@ class Mirostat(Sample):
         for name in ("tau", "eta"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be a number above 0, not {getattr(self, name)!r}")
-
-    def check(self, model: PreTrainedModel, generation_config: GenerationConfig) -> None:
-        """Refuse to sample from a distribution that is not warped."""
-        if not generation_config.do_sample:
-            raise ValueError("Mirostat needs do_sample=True: without it temperature, top_k and top_p are left out")
 
     def __call__(self, hypotheses: Hypotheses) -> None:
         """Append a token drawn for every row from those that are not too surprising."""

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, PreTrainedModel
 
 from ..hypotheses import Hypotheses
 from ..parts import Picker
@@ -22,6 +21,7 @@ class Greedy(Picker):
         Decoder(Greedy())
     """
 
+    warped = False
     rule = "the most probable token"
 
     def __call__(self, hypotheses: Hypotheses) -> None:
@@ -60,12 +60,8 @@ class Sample(Picker):
         Decoder(Sample())
     """
 
+    draws = True
     rule = "a token drawn by lot, each as often as its probability says"
-
-    def check(self, model: PreTrainedModel, generation_config: GenerationConfig) -> None:
-        """Refuse to sample from a distribution that is not warped."""
-        if not generation_config.do_sample:
-            raise ValueError("Sample() needs do_sample=True: without it temperature, top_k and top_p are left out")
 
     def __call__(self, hypotheses: Hypotheses) -> None:
         """Append a token drawn for every row."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
@@ -65,6 +65,7 @@ class Rerank(Reranker):
     tokenizer: Any = field(default=None, repr=False)
     prefixes: Sequence[str] | None = None
     paper: bool = False
+    needs_draws: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for name in ("every", "samples", "beams"):
@@ -84,6 +85,11 @@ class Rerank(Reranker):
     def width(self) -> int:  # type: ignore[override]
         """Rows a prompt in the first round."""
         return self.beams * self.samples
+
+    @property
+    def streams(self) -> bool:  # type: ignore[override]
+        """Not with `paper`, which cuts the text returned at the end of a sentence."""
+        return not self.paper
 
     @property
     def options(self) -> Mapping[str, Any]:

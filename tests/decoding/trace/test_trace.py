@@ -85,7 +85,7 @@ def counted(model, decoder, trace):
     others = [part.other for part in decoder.guides if isinstance(part, Mix)]
     hooks = [one.register_forward_hook(spy, with_kwargs=True) for one in (model, *others)]
     options = call(decoder)
-    if isinstance(decoder.picker, (Sample, Mirostat)):
+    if decoder.picker is not None and decoder.picker.draws:
         options |= {"do_sample": True, "top_k": 0}
     options.setdefault("generator", torch.Generator().manual_seed(5))
     out = model.generate(**options, custom_generate=decoder, **({} if trace is None else {"trace": trace}))
@@ -158,7 +158,7 @@ def test_every_choice_of_every_row_is_of_its_own_text(decoder):
                 close(token.logps[-1], after[token.id])
         order = [-math.inf if token.logps[-1] is None else token.logps[-1] for token in choice.candidates]
         assert order == sorted(order, reverse=True)
-        if isinstance(decoder.picker, (Greedy, Sample)):
+        if isinstance(decoder.picker, (Greedy, Sample, Mirostat, ArithmeticSample)):
             close(choice.score, after[choice.id])
 
 
