@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .parts import Guide as Guide
     from .parts import Picker as Picker
     from .parts import Reranker as Reranker
+    from .parts import Search as Search
     from .pickers.adaptive_contrastive_search import AdaptiveContrastiveSearch as AdaptiveContrastiveSearch
     from .pickers.arithmetic_coding import Interval as Interval
     from .pickers.arithmetic_sampling import ArithmeticSample as ArithmeticSample
@@ -83,6 +84,7 @@ HOMES = {
     "Reranker": "parts",
     "Round": "rerankers.search",
     "Sample": "pickers.sampling",
+    "Search": "parts",
     "Span": "guides.second_prompts",
     "Steer": "guides.steer",
     "Step": "hypotheses",
@@ -128,6 +130,7 @@ __all__ = [
     "Reranker",
     "Round",
     "Sample",
+    "Search",
     "Span",
     "Steer",
     "Step",

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from scorers._common.checks import require_count
 
 from .hypotheses import Hypotheses, members
-from .parts import Picker, Reranker
+from .parts import Picker, Reranker, Search
 
 # processors of transformers that hold something for each row of the call, and why they cannot go with a reranker
 BOUND = {
@@ -33,6 +33,14 @@ def refuse_bound_processors(processors: Sequence[Any]) -> None:
 def refuse_width(reranker: Reranker) -> None:
     """Raise ValueError for a reranker without rows."""
     require_count(f"{type(reranker).__name__}.width", reranker.width)
+
+
+def start_search(reranker: Reranker, hypotheses: Hypotheses, tokenizer: Any) -> Search:
+    """The search of a call, or TypeError for a reranker that starts something else."""
+    search = reranker.start(hypotheses, tokenizer)
+    if not isinstance(search, Search):
+        raise TypeError(f"{type(reranker).__name__}.start must return a decoding.Search, not {search!r}")
+    return search
 
 
 def refuse_without_sampling(name: str, do_sample: bool | None) -> None:
@@ -72,8 +80,12 @@ def refuse_padding(hypotheses: Hypotheses) -> None:
         )
 
 
-def checked_rows(reranker: Reranker, rows: Any, hypotheses: Hypotheses, ended: bool) -> Tensor:
-    """A reranker's rows, or ValueError unless they are prompt by prompt, some of each, and at the end one of each."""
+def checked_rows(name: str, rows: Any, hypotheses: Hypotheses, ended: bool) -> Tensor:
+    """The rows that the reranker of this name gave.
+
+    Raises:
+        ValueError: they are not prompt by prompt, at least one of each prompt, and at the end exactly one of each.
+    """
     count, wanted = len(hypotheses.tokens), "exactly one of each prompt" if ended else "at least one of each prompt"
     fits = isinstance(rows, Tensor) and rows.dtype == torch.int64 and rows.dim() == 1
     if fits and ((rows >= 0) & (rows < count)).all():
@@ -82,6 +94,4 @@ def checked_rows(reranker: Reranker, rows: Any, hypotheses: Hypotheses, ended: b
         if bool((owners.diff() >= 0).all()) and bool(((counts == 1) if ended else (counts >= 1)).all()):
             return rows
     found = rows.tolist() if isinstance(rows, Tensor) else rows
-    raise ValueError(
-        f"{type(reranker).__name__} must give rows 0 to {count - 1}, int64, prompt by prompt, {wanted}, not {found}"
-    )
+    raise ValueError(f"{name} must give rows 0 to {count - 1}, int64, prompt by prompt, {wanted}, not {found}")

@@ -19,13 +19,14 @@ from .contracts import (
     refuse_strays,
     refuse_width,
     refuse_without_sampling,
+    start_search,
 )
 from .engine.batched_contexts import join_contexts
 from .engine.context import Context
 from .engine.prompt_checks import refuse_overrun, refuse_prompts, refuse_training
 from .hypotheses import Hypotheses, Step
 from .outputs import Record, stream_settled
-from .parts import Guide, Part, Picker, Reranker
+from .parts import Guide, Part, Picker, Reranker, Search
 from .pickers.sampling import Greedy, Sample
 from .trace.recorder import Witness
 from .trace.records import Trace
@@ -157,13 +158,14 @@ class Decoder:
         self,
         hypotheses: Hypotheses,
         picker: Picker,
-        reranker: Reranker | None,
+        search: Search | None,
         criteria: StoppingCriteriaList,
         record: Record,
         witness: Witness | None,
     ) -> Iterator[Step]:
         context = hypotheses.read()  # each prompt once ...
-        hypotheses.fork(reranker.width if reranker else 1)  # ... and only then its copies
+        hypotheses.fork(self.reranker.width if self.reranker else 1)  # ... and only then its copies
+        name = type(self.reranker).__name__
         strange = has_strange_padding(hypotheses)
         while not hypotheses.done.all():
             shape = hypotheses.tokens.shape
@@ -175,13 +177,13 @@ class Decoder:
             hypotheses.stop(criteria, record.scores)
             if strange:
                 refuse_padding(hypotheses)
-            if reranker:
+            if search:
                 ended = bool(hypotheses.done.all())
-                rows = reranker.best(hypotheses) if ended else reranker(hypotheses)
+                rows = search.best(hypotheses) if ended else search(hypotheses)
                 if rows is not None or ended:
-                    hypotheses.select(checked_rows(reranker, rows, hypotheses, ended))
+                    hypotheses.select(checked_rows(name, rows, hypotheses, ended))
                     if not ended and hypotheses.done.all():  # all that are left
-                        hypotheses.select(checked_rows(reranker, reranker.best(hypotheses), hypotheses, True))
+                        hypotheses.select(checked_rows(name, search.best(hypotheses), hypotheses, True))
             step = hypotheses.step()
             record.follow(step)
             if witness:
@@ -238,13 +240,13 @@ class Decoder:
             each.share = share
             refuse_training(each.model)  # the last token is fed for a look-ahead alone
             refuse_overrun(each.model, int(each.mask.sum(-1).max()) + new - 1 + each.keep_states)
-        reranker = self.reranker and self.reranker.start(hypotheses, tokenizer)
-        record = Record(generation_config, reranker)
+        search = start_search(self.reranker, hypotheses, tokenizer) if self.reranker else None
+        record = Record(generation_config, search)
         witness = None
         if trace is not None and mask is not None:
-            witness = Witness(trace, hypotheses, mask, reranker, tokenizer)
+            witness = Witness(trace, hypotheses, mask, search, tokenizer)
             witness.introduce([*self.guides, picker, *([self.reranker] if self.reranker else [])], picker)
-        return hypotheses, record, self._steps(hypotheses, picker, reranker, stopping_criteria, record, witness)
+        return hypotheses, record, self._steps(hypotheses, picker, search, stopping_criteria, record, witness)
 
 
 def refuse_stranger(part: Any) -> None:

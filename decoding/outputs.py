@@ -12,7 +12,7 @@ from transformers.generation.streamers import BaseStreamer
 
 from .engine.caches import gather_rows
 from .hypotheses import Hypotheses, Step
-from .parts import Reranker
+from .parts import Search
 
 
 @dataclass
@@ -34,8 +34,8 @@ class RerankedEncoderDecoder(GenerateEncoderDecoderOutput):
 class Record:
     """Keeps, for every step, what the generation config's `output_*` flags name; nothing where they name nothing."""
 
-    def __init__(self, config: GenerationConfig, reranker: Reranker | None = None) -> None:
-        self.reranker = reranker
+    def __init__(self, config: GenerationConfig, search: Search | None = None) -> None:
+        self.search = search
         self.wanted = bool(config.return_dict_in_generate)
         flags = ("scores", "logits", "attentions", "hidden_states")
         self.names = [name for name in flags if self.wanted and getattr(config, f"output_{name}")]
@@ -75,7 +75,7 @@ class Record:
                 columns.setdefault(name, []).insert(0, gather_rows(value, rows, batch))
         found: dict[str, Any] = {name: tuple(column) for name, column in columns.items()}
         context = hypotheses.contexts[0]
-        found |= (report := self.reranker.report() if self.reranker else {})
+        found |= (report := self.search.report() if self.search else {})
         found["sequences"] = hypotheses.tokens
         found["past_key_values"] = context.close(hypotheses.continuation.shape[1])
         if (encoder := context.encoder_outputs) is None:

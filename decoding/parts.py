@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self, cast
 
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
@@ -79,8 +79,57 @@ class Picker(Part, ABC):
         """Append exactly one token a row, and leave as many rows as it found."""
 
 
+class Search(ABC):
+    """A reranker at work on one call: says after each token which rows go on, and at the end which are returned.
+
+    `Reranker.start` makes it. It may keep what belongs to the call, such as scores or texts that it has read; the
+    reranker itself may not, for one object serves any number of calls. A class with these three methods is a `Search`
+    whether it names this one as its base or not.
+
+    Example:
+        >>> import torch
+        >>> class Patient(Search):
+        ...     def __init__(self, hypotheses):
+        ...         self.calls = 0
+        ...     def __call__(self, hypotheses):
+        ...         self.calls += 1
+        ...     def best(self, hypotheses):
+        ...         return torch.arange(hypotheses.prompts)
+        >>> class AnyOne(Reranker):
+        ...     def start(self, hypotheses, tokenizer=None):
+        ...         return Patient(hypotheses)
+        >>> import decoding
+        >>> decoder = decoding.Decoder(decoding.Greedy(), AnyOne())
+    """
+
+    @abstractmethod
+    def __call__(self, hypotheses: Hypotheses) -> Tensor | None:
+        """After each token: the rows to go on with, (R',) int64, prompt by prompt, at least one of each; None: all."""
+
+    @abstractmethod
+    def best(self, hypotheses: Hypotheses) -> Tensor:
+        """At the end: one row of each prompt, (P,) int64."""
+
+    def report(self) -> dict[str, Any]:
+        """After the end: `sequences_scores` and `rounds` of `decoding.outputs.Reranked`, or nothing."""
+        return {}
+
+    @classmethod
+    def __subclasshook__(cls, other: type) -> bool:
+        if cls is not Search:
+            return NotImplemented
+        # not by getattr: every class has a __call__, which makes its objects
+        return all(any(name in vars(base) for base in other.__mro__) for name in ("__call__", "best", "report"))
+
+
 class Reranker(Part, ABC):
     """Which rows go on?
+
+    There are two ways to write one:
+        * One that keeps nothing between tokens is its own search: it has `__call__`, `best` and, if it wants, `report`,
+          as `Search` describes them; see the example.
+        * One that keeps something of a call has `start`, which makes a `Search` for each call, as `Rerank` does.
+    Neither needs a method that it cannot serve: this class demands one of the two when an object is made.
 
     Attributes, which a reranker of your own may set:
         width: rows of each prompt, before the first token; at least 1.
@@ -88,6 +137,9 @@ class Reranker(Part, ABC):
             (`do_sample=True`), and a benchmark runs it once for each seed.
         streams: whether the tokens that a streamer gets are those of the text returned. False for a reranker that cuts
             texts at the end: `decoding.generate` then refuses `streamer=`.
+
+    Raises:
+        TypeError: a class with neither `start` nor both of `__call__` and `best`.
 
     Example:
         >>> import torch
@@ -106,26 +158,29 @@ class Reranker(Part, ABC):
     needs_draws: ClassVar[bool] = False
     streams: bool = True
 
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Refuse an object that could not serve a call."""
+        if cls.start is Reranker.start and not issubclass(cls, Search):
+            raise TypeError(
+                f"{cls.__name__} needs both __call__(hypotheses) and best(hypotheses), or start(hypotheses, tokenizer) "
+                "that returns a decoding.Search"
+            )
+        return super().__new__(cls)
+
     @property
     def options(self) -> Mapping[str, Any]:
         """Options of `generate` that `decoding.generate` sets where the call does not say."""
         return {}
 
-    def start(self, hypotheses: Hypotheses, tokenizer: Any = None) -> "Reranker":
-        """What serves one call, before anything is read: this object, or one that keeps the call's state.
+    def start(self, hypotheses: Hypotheses, tokenizer: Any = None) -> Search:
+        """The search of one call, made before anything is read; this object, if it is its own.
 
-        hypotheses: a row for each prompt. tokenizer: the call's `tokenizer=`, if it had one.
+        Args:
+            hypotheses: a row for each prompt.
+            tokenizer: the call's `tokenizer=`, if it had one.
         """
-        return self
-
-    @abstractmethod
-    def __call__(self, hypotheses: Hypotheses) -> Tensor | None:
-        """After each token: the rows to go on with, (R',) int64, prompt by prompt, at least one of each; None: all."""
-
-    @abstractmethod
-    def best(self, hypotheses: Hypotheses) -> Tensor:
-        """At the end: one row a prompt, (P,) int64."""
+        return cast(Search, self)  # `__new__` has seen to it
 
     def report(self) -> dict[str, Any]:
-        """After the end: `sequences_scores` and `rounds` of `decoding.outputs.Reranked`, or nothing."""
+        """After the end, of a reranker that is its own search: see `Search.report`."""
         return {}

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 
 from scorers import as_scorer
@@ -13,7 +12,7 @@ from scorers._common.checks import require_count
 from ..hypotheses import Hypotheses
 from ..models.tokenization import tokenizer_of, without_padding
 from ..parts import Reranker
-from .search import Search
+from .search import SegmentSearch
 
 PAPER = {"top_k": 50, "top_p": 0.9, "temperature": 1.0, "max_new_tokens": 115}
 
@@ -105,7 +104,7 @@ class Rerank(Reranker):
         if self.paper and generation_config._pad_token_tensor is None:
             raise ValueError("Rerank(paper=True) pads what it cuts off: pass pad_token_id=")
 
-    def start(self, hypotheses: Hypotheses, tokenizer: Any = None) -> "Search":
+    def start(self, hypotheses: Hypotheses, tokenizer: Any = None) -> SegmentSearch:
         """The search of one call; the scorer reads the prefixes here."""
         context = hypotheses.contexts[0]
         tokenizer = self.tokenizer or tokenizer or tokenizer_of(context.model)
@@ -118,7 +117,7 @@ class Rerank(Reranker):
         copies = len(prompts) // len(prefixes)  # of num_return_sequences
         state = self.scorer.read([prefix for prefix in prefixes for _ in range(copies)])
         pad = context.generation_config._pad_token_tensor if self.paper else None
-        return Search(
+        return SegmentSearch(
             self.scorer,
             self.every,
             self.samples,
@@ -128,12 +127,6 @@ class Rerank(Reranker):
             state=state,
             pad=pad,
         )
-
-    def __call__(self, hypotheses: Hypotheses) -> Tensor | None:
-        """Not here: `start` gives what does it."""
-        raise RuntimeError("a Rerank is started by the loop: use it as a part of a Decoder")
-
-    best = __call__  # type: ignore[assignment]
 
 
 class BestOfN(Rerank):

@@ -11,10 +11,9 @@ from scorers import Scorer
 
 from ..hypotheses import Hypotheses
 from ..models.tokenization import read_behind
-from ..parts import Reranker
+from ..parts import Search
 
 SENTENCE_ENDS = ".?!;"  # those of the released code
-# those of the released code
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Round:
     rows: list[int]
 
 
-class Search(Reranker):
+class SegmentSearch(Search):
     """A `Rerank` at work on one call: what the scorer read, the scores it gave, and the rounds so far."""
 
     def __init__(
@@ -52,7 +51,6 @@ class Search(Reranker):
     ) -> None:
         self.scorer, self.every, self.samples, self.beams = scorer, every, samples, beams
         self.tokenizer, self.prompts, self.state, self.pad = tokenizer, prompts, state, pad
-        self.width = beams * samples
         self.known: dict[tuple[int, str], float] = {}
         self.rounds: list[Round] = []
         self.scores: Tensor | None = None

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..hypotheses import SOURCE, Hypotheses
 from ..models.tokenization import Pieces, tokenizer_of, without_padding
-from ..parts import Picker, Reranker
+from ..parts import Picker, Search
 from .records import Call, Candidate, Choice, Selection, Trace
 
 NODE = "choice of the trace"  # in `Hypotheses.state`: (R,) int64, the last choice of each row, -1 behind the prompt
@@ -22,14 +22,14 @@ class Witness:
 
     Args:
         trace: to be filled. hypotheses: with a row for each prompt. mask: (P, T) of the prompts, 0 for padding.
-        reranker: as started. tokenizer: the call's.
+        search: of the call's reranker, if it has one. tokenizer: the call's.
     """
 
     def __init__(
-        self, trace: Trace, hypotheses: Hypotheses, mask: Tensor, reranker: Reranker | None, tokenizer: Any
+        self, trace: Trace, hypotheses: Hypotheses, mask: Tensor, search: Search | None, tokenizer: Any
     ) -> None:
         model = hypotheses.contexts[0].model
-        self.n, self.reranker = trace.n, reranker
+        self.n, self.search = trace.n, search
         self.pieces = Pieces(find_tokenizer(model, trace.tokenizer, tokenizer))
         tokens = hypotheses.tokens
         mask = mask[:, mask.shape[1] - tokens.shape[1] :]  # a prompt of embeddings has no tokens
@@ -77,7 +77,7 @@ class Witness:
         """After a reranker, or where there is none: the rows that go on."""
         nodes, lengths = hypotheses.state[NODE].tolist(), hypotheses.lengths.tolist()
         self.call.rows = [self._cut(node, length) for node, length in zip(nodes, lengths, strict=True)]
-        rounds = (self.reranker.report().get("rounds") or []) if self.reranker else []
+        rounds = (self.search.report().get("rounds") or []) if self.search else []
         if len(rounds) > len(self.call.selections):
             last = rounds[-1]
             self.call.selections.append(

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import decoding
-from decoding import Decoder, Greedy, Picker, Reranker, Sample
+from decoding import BestOfN, Decoder, Greedy, Picker, Rerank, Reranker, Sample, Search
 from decoding.jobs.continuation import Job
 from decoding.jobs.prompts import Prompt
 from tests.support import tiny
@@ -115,3 +115,76 @@ def test_an_own_reranker_that_needs_draws_has_them_without_a_picker():
 def test_a_reranker_that_cuts_texts_is_not_streamed():
     with pytest.raises(ValueError, match="this Longest cuts what a streamer would have had"):
         generate(Longest(streams=False), Sample(), streamer=object())
+
+
+class Counting(Search):
+    """The first row of each prompt, and how often it was asked."""
+
+    def __init__(self, width):
+        self.width, self.asked = width, 0
+
+    def __call__(self, hypotheses):
+        self.asked += 1
+
+    def best(self, hypotheses):
+        return torch.arange(hypotheses.prompts) * self.width
+
+    def report(self):
+        return {"rounds": [self.asked]}
+
+
+class Counted(Reranker):
+    width = 2
+
+    def start(self, hypotheses, tokenizer=None):
+        return Counting(self.width)
+
+
+def test_a_reranker_starts_a_search_of_its_own_for_each_call():
+    counted = Counted()
+    found = [
+        generate(Sample(), counted, max_new_tokens=n, min_new_tokens=n, return_dict_in_generate=True) for n in (5, 9)
+    ]
+    assert [out.rounds for out in found] == [[4], [8]]
+
+
+def test_a_reranker_that_keeps_nothing_is_its_own_search():
+    class Told(Longest):
+        def report(self):
+            return {"rounds": ["told"], "sequences_scores": None}
+
+    assert isinstance(Told(), Search)
+    assert generate(Sample(), Told(), return_dict_in_generate=True).rounds == ["told"]
+
+
+def test_a_reranker_that_starts_a_search_is_none_and_has_no_method_that_cannot_be_called():
+    for part in (Rerank(lambda prefixes, texts: [0.0] * len(texts)), BestOfN(lambda prefixes, texts: texts), Counted()):
+        assert isinstance(part, Reranker)
+        assert not isinstance(part, Search)
+        assert not callable(part)
+        assert not hasattr(part, "best")
+        assert part.report() == {}
+
+
+@pytest.mark.parametrize("methods", [{}, {"best": Counting.best}, {"__call__": Counting.__call__}], ids=str)
+def test_half_a_reranker_is_refused_when_it_is_made(methods):
+    with pytest.raises(TypeError, match=r"^Half needs both __call__\(hypotheses\) and best\(hypotheses\), or start"):
+        type("Half", (Reranker,), methods)()
+
+
+def test_a_reranker_that_starts_no_search_is_refused_before_any_work():
+    class Astray(Counted):
+        def start(self, hypotheses, tokenizer=None):
+            return 7
+
+    model = tiny.gpt2()
+    model.register_forward_pre_hook(lambda *_: pytest.fail("a forward"))
+    with pytest.raises(TypeError, match=r"^Astray.start must return a decoding.Search, not 7$"):
+        decoding.generate(model, **tiny.batch(PROMPTS), processors=[Sample(), Astray()], max_new_tokens=3)
+
+
+@pytest.mark.parametrize("missing", ["__call__", "best"])
+def test_half_a_search_cannot_be_made(missing):
+    methods = {name: getattr(Counting, name) for name in ("__call__", "best") if name != missing}
+    with pytest.raises(TypeError, match="abstract"):
+        type("Half", (Search,), methods)()
