@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .guides.second_prompts import UnknownImage as UnknownImage
     from .guides.steer import Steer as Steer
     from .hypotheses import Hypotheses as Hypotheses
+    from .hypotheses import State as State
     from .hypotheses import Step as Step
     from .models.loading import load as load
     from .models.packing import pack as pack
@@ -86,6 +87,7 @@ HOMES = {
     "Sample": "pickers.sampling",
     "Search": "parts",
     "Span": "guides.second_prompts",
+    "State": "hypotheses",
     "Steer": "guides.steer",
     "Step": "hypotheses",
     "Trace": "trace.records",
@@ -132,6 +134,7 @@ __all__ = [
     "Sample",
     "Search",
     "Span",
+    "State",
     "Steer",
     "Step",
     "Trace",

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,7 +11,8 @@ from torch import Tensor
 from .engine.context import Context
 
 PADDING = "prompt_ignore_length"  # in transformers' repetition penalty: (P,) int64
-SOURCE = "row of the last logits"  # in `Hypotheses.state`, for a trace: what each row was chosen from
+
+Kept = TypeVar("Kept", bound=Tensor | list[Any])
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,110 @@ class Step:
     scores: Tensor
 
 
+@dataclass(frozen=True, eq=False)
+class State(Generic[Kept]):
+    """The name of something that a picker keeps of each row: a key of `Hypotheses.state`.
+
+    Two of one name are two keys, so that no two pickers meet by accident: make one, at the top of a module.
+
+    Args:
+        name: for messages.
+
+    Example:
+        >>> CHOSEN = State[Tensor]("tokens so far")
+        >>> states = RowStates()
+        >>> states[CHOSEN] = torch.tensor([4, 7])
+        >>> states.select(torch.tensor([1, 1, 0]))
+        >>> states[CHOSEN]
+        tensor([7, 7, 4])
+    """
+
+    name: str
+
+
+class RowStates:
+    """What pickers keep of each row, by `State`: tensors (R, ...) and lists of R entries, which follow the rows."""
+
+    def __init__(self) -> None:
+        self._kept: dict[State[Any], Any] = {}
+
+    def __getitem__(self, key: State[Kept]) -> Kept:
+        return self._kept[key]
+
+    def __setitem__(self, key: State[Kept], value: Kept) -> None:
+        self._kept[key] = value
+
+    def __contains__(self, key: State[Any]) -> bool:
+        return key in self._kept
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def get(self, key: State[Kept], default: Kept) -> Kept:
+        """What is kept under a key, or the default."""
+        return self._kept.get(key, default)
+
+    def remove(self, key: State[Kept]) -> Kept | None:
+        """What was kept under a key, and is no longer; None where there was nothing."""
+        return self._kept.pop(key, None)
+
+    def select(self, rows: Tensor) -> None:
+        """Go on with `rows` (R',) int64."""
+        for key, kept in self._kept.items():
+            self._kept[key] = kept[rows] if isinstance(kept, Tensor) else [kept[row] for row in rows.tolist()]
+
+
+SOURCE = State[Tensor]("trace.source")  # (R,) int64, for a trace: the row of the last logits that each was chosen from
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a picker says that its choice goes by; see `Hypotheses.explain` for the shapes.
+
+    Attributes:
+        tokens: the candidates; None for the whole vocabulary.
+        weights: of the terms that "score" is the weighted sum of.
+        terms: by name, what each candidate has of what.
+    """
+
+    tokens: Tensor | None
+    weights: Mapping[str, float | Tensor]
+    terms: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the last choice was made from.
+
+    Attributes:
+        logits: (R, V) float32, the model's own.
+        scores: (R, V) float, after all guides and processors.
+        stages: (R, V) each, what each guide left; for traces alone, else empty.
+        explanation: what the picker says of its choice; for traces alone, else None.
+        outputs: what the call asked to see of the forward, `attentions` and `hidden_states`, by transformers' names.
+    """
+
+    logits: Tensor
+    scores: Tensor
+    stages: Sequence[Tensor] = ()
+    explanation: Explanation | None = None
+    outputs: Mapping[str, Any] = field(default_factory=dict)
+
+
 class Hypotheses:
     """R rows, prompt by prompt; `append` grows them, `select` gathers them.
 
-    tokens: (R, T) int64. done: (R,) bool, has ended. lengths: (R,) int64, tokens appended before that. owners: (R,)
-    int64, the prompt of each. scores: (R,), see `Step`. ranks: (R,) int64, which of the copies of one row this is, from
-    0, until a token is appended: a picker that does not draw takes the best token for the first copy, the second best
-    for the second.
+    Attributes:
+        tokens: (R, T) int64, prompts and continuations.
+        done: (R,) bool, whether the row has ended.
+        lengths: (R,) int64, the tokens appended before it ended.
+        owners: (R,) int64, the prompt of each row, from 0.
+        scores: (R,) float, of the last token; see `Step`. Set by `append` alone.
+        ranks: (R,) int64, which of the copies of one row this is, from 0; all 0 once a token is appended. A picker that
+            does not draw takes the best token for the first copy, the second best for the second.
+        state: what pickers keep of each row, see `State`.
+        prompts: how many prompts there are.
+        prompt_length: tokens of each prompt, padding included.
 
     Args:
         context: the model reading the prompts.
@@ -74,16 +172,32 @@ class Hypotheses:
         if not (generator is None or isinstance(generator, torch.Generator) or len(generator) == self.prompts):
             raise ValueError(f"{len(generator)} generators for {self.prompts} prompts: give one, or one for each")
         self.done = torch.zeros_like(tokens[:, 0] if self.prompt_length else tokens.sum(1), dtype=torch.bool)
-        self.scores = torch.zeros(self.prompts, device=tokens.device)
+        self._scores = torch.zeros(self.prompts, device=tokens.device)
         self.owners = self.parents = self._rows()
         self.lengths = self.ranks = torch.zeros_like(self.parents)
-        self.seen: dict[str, Any] = {}  # what the last choice was made from, under transformers' names
-        self.state: dict[str, Any] = {}  # what a picker keeps of each row: tensors (R, ...) and lists of R
+        self._seen: Seen | None = None
+        self.state = RowStates()
 
     @property
     def continuation(self) -> Tensor:
         """(R, n) int64, what was appended to the prompts."""
         return self.tokens[:, self.prompt_length :]
+
+    @property
+    def scores(self) -> Tensor:
+        """(R,) float, see `Step`."""
+        return self._scores
+
+    @property
+    def seen(self) -> Seen:
+        """What the last `logits()` gave, and from what.
+
+        Raises:
+            RuntimeError: nobody has asked for logits yet.
+        """
+        if self._seen is None:
+            raise RuntimeError("nothing was seen yet: call hypotheses.logits() first")
+        return self._seen
 
     def read(self) -> Context:
         """The main context, brought up to date with one forward if it is behind."""
@@ -102,9 +216,8 @@ class Hypotheses:
         logits, stages = self._guided(context.logits)
         if not logits.amax(-1).isfinite().all():  # -inf: nothing is left; NaN or inf: something is broken
             logits, stages = self._mended(context.logits, logits, stages)
-        self.seen = {"logits": context.logits, "scores": logits, **context.outputs}
+        self._seen = Seen(context.logits, logits, stages if self.traced else (), outputs=context.outputs)
         if self.traced:
-            self.seen["stages"] = stages
             self.state[SOURCE] = self._rows()
         return logits
 
@@ -124,12 +237,21 @@ class Hypotheses:
                 column of `self.tokens`. Where one costs something, a function that makes it. `Picker.terms` says what
                 the names mean.
         """
-        if self.traced:
+        if self.traced and self._seen is not None:
             made = {name: term() if callable(term) else term for name, term in terms.items()}
-            self.seen["explained"] = (tokens, weights or {}, made)
+            self._seen = replace(self._seen, explanation=Explanation(tokens, weights or {}, made))
 
-    def append(self, tokens: Tensor, scores: Tensor | None = None) -> None:
-        """Grow every row by one of `tokens` (R,) int64; finished rows get padding. scores: (R,), see `Step`."""
+    def append(self, tokens: Tensor, scores: Tensor | Callable[[], Tensor] | None = None) -> None:
+        """Grow every row by one token; rows that have ended get padding.
+
+        Args:
+            tokens: (R,) int64.
+            scores: (R,) float, see `Step`; or a function that gives them, called when the tokens are there: a
+                look-ahead reads them first. None: the scores stay as they were.
+
+        Raises:
+            ValueError: another shape or type of tokens.
+        """
         if tokens.shape != self.done.shape or tokens.dtype != torch.int64:
             found = f"{tokens.dtype} {tuple(tokens.shape)}"
             raise ValueError(f"append takes one int64 token for each of {len(self.done)} rows, not {found}")
@@ -139,15 +261,14 @@ class Hypotheses:
         self.lengths = self.lengths + (~self.done).long()
         self.ranks = torch.zeros_like(self.owners)
         if scores is not None:
-            self.scores = scores
+            self._scores = scores() if callable(scores) else scores
 
     def select(self, rows: Tensor) -> None:
         """Go on with `rows` (R',) int64: repeats fork, omissions prune."""
-        for name in ("tokens", "done", "lengths", "owners", "scores", "parents"):
+        for name in ("tokens", "done", "lengths", "owners", "_scores", "parents"):
             setattr(self, name, getattr(self, name)[rows])
         self.ranks = (rows[:, None] == rows).tril(-1).sum(1)
-        for name, kept in self.state.items():
-            self.state[name] = kept[rows] if isinstance(kept, Tensor) else [kept[row] for row in rows.tolist()]
+        self.state.select(rows)
         for context in self.contexts:
             context.select(rows)
         for processor, lengths in self.padded:

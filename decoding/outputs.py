@@ -46,8 +46,10 @@ class Record:
         """After a picker: what it chose from."""
         if not self.names:
             return
-        seen = {name: value for name, value in hypotheses.seen.items() if name.endswith(tuple(self.names))}
-        batch = len(hypotheses.seen["logits"])
+        made = hypotheses.seen
+        everything = {"logits": made.logits, "scores": made.scores, **made.outputs}
+        seen = {name: value for name, value in everything.items() if name.endswith(tuple(self.names))}
+        batch = len(made.logits)
         if not self.steps and batch > hypotheses.prompts:  # the first step's parents are prompts: one copy of each
             seen = gather_rows(seen, torch.arange(0, batch, batch // hypotheses.prompts), batch)
             batch = hypotheses.prompts

@@ -12,12 +12,12 @@ from transformers import GenerationConfig, PreTrainedModel
 from scorers._common.checks import require_count
 
 from ..engine.prompt_checks import refuse_more_than_vocabulary
-from ..hypotheses import Hypotheses
+from ..hypotheses import Hypotheses, State
 from ..parts import Picker
-from .contrastive_search import TERMS, degeneration_penalty, most_alike
-from .sampling import take_ranked
+from .contrastive_search import TERMS, take_least_alike
 
-ENTROPIES = "entropies of contrastive search"  # in `Hypotheses.state`: (R, t, 2)
+# (R, t, 2) float64, of each step so far: the entropy of the whole distribution and that of its candidates
+ENTROPIES = State[Tensor]("adaptive_contrastive_search.entropies")
 
 
 @dataclass(frozen=True)
@@ -90,24 +90,8 @@ class AdaptiveContrastiveSearch(Picker):
         inner = torch.special.entr(some / some.sum(-1, keepdim=True)).sum(-1)
         alpha = certainty(inner, before[..., 1], k.double().log(), self.q)[:, None]
         hypotheses.state[ENTROPIES] = torch.cat([before, torch.stack([whole, inner], dim=-1)[:, None]], dim=1)
-
-        context = hypotheses.read()
-        past, mask, ranks = context.states, context.mask, hypotheses.ranks  # (R, T, D), (R, T), (R,)
-        width = logits.shape[1]
-        hypotheses.fork(width)
-        hypotheses.append(tokens.flatten())
-        ahead = hypotheses.read().newest.unflatten(0, (-1, width))  # (R, K, D)
-        penalty = degeneration_penalty(ahead, past, mask).to(top)
-        scores = (1 - alpha) * top - alpha * penalty
-        scores = scores.masked_fill(outside | (logits == -torch.inf), -torch.inf)
-        hypotheses.scores = scores.float().flatten()
-        hypotheses.explain(
-            tokens.masked_fill(outside, -1), {"confidence": 1 - alpha, "penalty": -alpha},
-            confidence=top, penalty=penalty, score=scores, alpha=alpha,
-            nearest=lambda: most_alike(ahead, past, mask) + (hypotheses.tokens.shape[1] - 1 - past.shape[1]),
-        )  # fmt: skip
-        best = take_ranked(scores, ranks)[1] if ranks.any() else scores.argmax(-1)
-        hypotheses.select(best + torch.arange(len(best), device=best.device) * width)
+        forbidden = outside | (logits == -torch.inf)
+        take_least_alike(hypotheses, tokens, top, alpha, forbidden, shown=tokens.masked_fill(outside, -1), alpha=alpha)
 
 
 def certainty(entropy: Tensor, before: Tensor, largest: Tensor | float, q: float) -> Tensor:

@@ -12,11 +12,9 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from scorers._common.checks import require_count
 
-from ..hypotheses import Hypotheses
+from ..hypotheses import Hypotheses, State
 from ..parts import Picker
 from .arithmetic_coding import Interval, Point, shares
-
-CODES = "arithmetic codes"  # in `Hypotheses.state`
 
 
 @dataclass(frozen=True)
@@ -25,6 +23,9 @@ class Code:
 
     point: Point
     interval: Interval = field(default_factory=Interval)
+
+
+CODES = State[list[Code]]("arithmetic_sampling.codes")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from scorers._common.checks import require_count
 from ..engine.prompt_checks import refuse_more_than_vocabulary
 from ..hypotheses import Hypotheses
 from ..parts import Picker
-from .sampling import take_ranked
+from .look_ahead import take_best_ahead
 
 TERMS = {
     "confidence": "probability of the token after all guides",
@@ -69,25 +69,45 @@ class ContrastiveSearch(Picker):
         guided = hypotheses.logits()  # (R, V)
         logits, tokens = guided.topk(self.k)  # (R, k)
         probs = guided.softmax(-1).gather(-1, tokens)
-        context = hypotheses.read()
-        past, mask, ranks = context.states, context.mask, hypotheses.ranks  # (R, T, D), (R, T), (R,)
-        hypotheses.fork(self.k)
-        hypotheses.append(tokens.flatten())
-        ahead = hypotheses.read().newest.unflatten(0, (-1, self.k))  # (R, k, D)
+        take_least_alike(hypotheses, tokens, probs, self.alpha, logits == -torch.inf)
+
+
+def take_least_alike(
+    hypotheses: Hypotheses,
+    tokens: Tensor,
+    probs: Tensor,
+    weight: float | Tensor,
+    forbidden: Tensor,
+    shown: Tensor | None = None,
+    **terms: Tensor,
+) -> None:
+    """Append to every row its best candidate by Su et al. 2022, eq. 5.
+
+    Args:
+        tokens: (R, k) int64, the candidates.
+        probs: (R, k) float, their probabilities.
+        weight: alpha, a number or (R, 1) float, in [0, 1].
+        forbidden: (R, k) bool, candidates that are never taken.
+        shown: (R, k) int64, the candidates that a trace shows, -1 for one that it does not; None: all.
+        terms: more that a trace shows of them, see `Hypotheses.explain`.
+    """
+
+    def judge(ahead: Tensor, past: Tensor, mask: Tensor) -> Tensor:
         penalty = degeneration_penalty(ahead, past, mask).to(probs)
-        scores = (1 - self.alpha) * probs - self.alpha * penalty
-        scores = scores.masked_fill(logits == -torch.inf, -torch.inf)  # (R, k)
-        hypotheses.scores = scores.flatten()
+        scores = ((1 - weight) * probs - weight * penalty).masked_fill(forbidden, -torch.inf)  # (R, k)
+        before = hypotheses.tokens.shape[1] - 1 - past.shape[1]  # a text of embeddings has more states than tokens
         hypotheses.explain(
-            tokens,
-            {"confidence": 1 - self.alpha, "penalty": -self.alpha},
+            tokens if shown is None else shown,
+            {"confidence": 1 - weight, "penalty": -weight},
             confidence=probs,
             penalty=penalty,
             score=scores,
-            nearest=lambda: most_alike(ahead, past, mask) + (hypotheses.tokens.shape[1] - 1 - past.shape[1]),
+            **terms,
+            nearest=lambda: most_alike(ahead, past, mask) + before,
         )
-        best = take_ranked(scores, ranks)[1] if ranks.any() else scores.argmax(-1)
-        hypotheses.select(best + torch.arange(len(best), device=best.device) * self.k)
+        return scores
+
+    take_best_ahead(hypotheses, tokens, judge)
 
 
 def degeneration_penalty(ahead: Tensor, past: Tensor, mask: Tensor) -> Tensor:

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
-from ..hypotheses import Hypotheses
+from ..hypotheses import Hypotheses, State
 from ..parts import Picker
 from .sampling import draw
 
-MU = "mirostat mu"  # in `Hypotheses.state`: (R,) float64
+MU = State[Tensor]("mirostat.mu")  # (R,) float64, the surprise allowed in the next step, in bits
 
 
 @dataclass(frozen=True)

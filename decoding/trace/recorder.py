@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..hypotheses import SOURCE, Hypotheses
+from ..hypotheses import SOURCE, Explanation, Hypotheses, Seen, State
 from ..models.tokenization import Pieces, tokenizer_of, without_padding
 from ..parts import Picker, Search
 from .records import Call, Candidate, Choice, Selection, Trace
 
-NODE = "choice of the trace"  # in `Hypotheses.state`: (R,) int64, the last choice of each row, -1 behind the prompt
+NODE = State[Tensor]("trace.choice")  # (R,) int64, the last choice of each row, -1 behind the prompt
 WINDOW = 16  # tokens that say how the next one reads
 
 
@@ -54,10 +54,10 @@ class Witness:
         nodes = hypotheses.state[NODE].tolist()
         rows = (~hypotheses.done).nonzero().flatten()
         tokens = hypotheses.tokens[rows, -1]
-        source = hypotheses.state.pop(SOURCE, None)
+        source = hypotheses.state.remove(SOURCE)
         views: Sequence[View | None] = [None] * len(rows)
         if source is not None:
-            views = look(hypotheses.seen, source[rows], tokens, self.n, len(hypotheses.guides))
+            views = views_of_rows(hypotheses.seen, source[rows], tokens, self.n)
         owners, scores = hypotheses.owners[rows].tolist(), hypotheses.scores[rows].tolist()
         contexts = [self._recent(owner, nodes[row]) for owner, row in zip(owners, rows.tolist(), strict=True)]
         texts = self.pieces.behind(contexts, tokens.tolist())
@@ -144,19 +144,22 @@ class View(NamedTuple):
     weights: Mapping[str, float | None] = {}
 
 
-def look(seen: Mapping[str, Any], source: Tensor, tokens: Tensor, n: int, guides: int) -> list[View]:
+def views_of_rows(seen: Seen, source: Tensor, tokens: Tensor, n: int) -> list[View]:
     """The view of each of R rows.
 
     Args:
-        seen: `Hypotheses.seen`. source: (R,) int64, the row of `seen` that each was chosen from. tokens: (R,) int64,
-            what each took. n: tokens to keep of a distribution.
+        seen: what they were chosen from.
+        source: (R,) int64, the row of `seen` that each was chosen from.
+        tokens: (R,) int64, what each took.
+        n: how many tokens of a distribution to keep.
     """
-    stages = [seen["logits"], *seen["stages"]] if guides else [seen["logits"]]
+    stages = [seen.logits, *seen.stages]
     logps = [stage[source].float().log_softmax(-1) for stage in stages]  # (R, V) each
     model, guided = logps[0], logps[-1]
     own = model.topk(min(n, model.shape[-1])).indices
     best = own if len(stages) == 1 else guided.topk(min(n, guided.shape[-1])).indices
-    weighed, weights, terms = seen.get("explained", (tokens[:, None][:, :0], {}, {}))
+    said = seen.explanation or Explanation(tokens[:, None][:, :0], {}, {})
+    weighed, weights, terms = said.tokens, said.weights, said.terms
     rows = source[:, None]
     ids = torch.cat([tokens[:, None], own, best, *([] if weighed is None else [weighed[source]])], dim=1)  # (R, m)
     columns = {}  # of each term, R lists of m numbers
@@ -175,9 +178,11 @@ def look(seen: Mapping[str, Any], source: Tensor, tokens: Tensor, n: int, guides
             if id >= 0 and id not in stays and (i < favourites or stage[-1] != -math.inf):
                 stays[id] = tuple(number(value) for value in stage)
         order = sorted(stays, key=lambda id: -math.inf if (logp := stays[id][-1]) is None else logp, reverse=True)
-        said = some if weighed is None else some[len(some) - weighed.shape[1] :]
+        explained = some if weighed is None else some[len(some) - weighed.shape[1] :]
         of = {
-            id: {name: column[row][i] for name, column in columns.items()} for i, id in enumerate(said) if id in stays
+            id: {name: column[row][i] for name, column in columns.items()}
+            for i, id in enumerate(explained)
+            if id in stays
         }
         found.append(
             View(

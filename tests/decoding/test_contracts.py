@@ -5,6 +5,7 @@ import torch
 
 import decoding
 from decoding import BestOfN, Decoder, Greedy, Picker, Rerank, Reranker, Sample, Search
+from decoding.hypotheses import RowStates, State
 from decoding.jobs.continuation import Job
 from decoding.jobs.prompts import Prompt
 from tests.support import tiny
@@ -188,3 +189,59 @@ def test_half_a_search_cannot_be_made(missing):
     methods = {name: getattr(Counting, name) for name in ("__call__", "best") if name != missing}
     with pytest.raises(TypeError, match="abstract"):
         type("Half", (Search,), methods)()
+
+
+def test_scores_are_set_by_append_alone():
+    class Odd(Greedy):
+        def __call__(self, hypotheses):
+            assert torch.equal(hypotheses.scores, torch.full_like(hypotheses.scores, float(counts[-1])))
+            counts.append(counts[-1] + 1)
+            tokens = hypotheses.logits().argmax(-1)
+            length = hypotheses.tokens.shape[1]
+
+            def scores():
+                assert hypotheses.tokens.shape[1] == length + 1  # they are asked for when the tokens are there
+                return torch.full(tokens.shape, float(counts[-1]))
+
+            hypotheses.append(tokens, scores)
+
+    counts = [0]
+    steps = list(Decoder(Odd()).stream(tiny.gpt2(), **tiny.batch(PROMPTS), max_new_tokens=3))
+    assert [step.scores.tolist() for step in steps] == [[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]
+
+    class ByHand(Greedy):
+        def __call__(self, hypotheses):
+            super().__call__(hypotheses)
+            hypotheses.scores = hypotheses.scores * 2
+
+    with pytest.raises(AttributeError, match="scores"):
+        generate(ByHand())
+
+
+def test_what_was_seen_is_there_once_somebody_asked():
+    class Early(Greedy):
+        def __call__(self, hypotheses):
+            if hypotheses.continuation.shape[1] == 0:
+                with pytest.raises(RuntimeError, match=r"call hypotheses.logits\(\) first"):
+                    _ = hypotheses.seen
+            logits = hypotheses.logits()
+            assert torch.equal(hypotheses.seen.scores, logits)
+            assert torch.equal(hypotheses.seen.logits, hypotheses.read().logits)
+            super().__call__(hypotheses)
+
+    def half(tokens, logits):
+        return logits / 2
+
+    assert torch.equal(generate(half, Early()), generate(Greedy()))
+
+
+def test_what_is_kept_of_rows_follows_them_under_its_own_key():
+    one, two = State[torch.Tensor]("same name"), State[list]("same name")
+    kept = RowStates()
+    assert not kept
+    kept[one], kept[two] = torch.tensor([[1], [2]]), ["a", "b"]
+    kept.select(torch.tensor([1, 1, 0]))
+    assert (kept[one].tolist(), kept[two]) == ([[2], [2], [1]], ["b", "b", "a"])
+    assert (len(kept), two in kept, kept.get(State("same name"), [])) == (2, True, [])
+    assert kept.remove(two) == ["b", "b", "a"]
+    assert (kept.remove(two), two in kept, len(kept)) == (None, False, 1)

@@ -121,7 +121,9 @@ def test_without_a_trace_nothing_is_kept_or_made():
         def __call__(self, hypotheses):
             super().__call__(hypotheses)
             hypotheses.explain(None, cost=lambda: pytest.fail("made for nobody"))
-            assert hypotheses.seen.keys() == {"logits", "scores"}
+            assert not hypotheses.seen.stages
+            assert not hypotheses.seen.outputs
+            assert hypotheses.seen.explanation is None
             assert not hypotheses.state
 
     decoding.generate(tiny.gpt2(), **tiny.batch(PROMPTS), processors=[Mix(tiny.gpt2(1)), Spy()], max_new_tokens=3)
