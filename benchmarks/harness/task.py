@@ -1,10 +1,10 @@
 """What a benchmark run is: prompts of a corpus, and decoders to continue them with; read from a small TOML file."""
 
 import hashlib
-import inspect
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from importlib.resources import files
@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import decoding
-import scorers
 
 from .corpora import Corpora, Corpus
+from .parts import build_part, check_part, find_class
 
 # what a decoder's own options may not say: the task says it, or it would change what a row of output is
 RESERVED = {
@@ -29,14 +29,16 @@ class System:
 
     Args:
         name: of the rows it makes.
-        parts: tables with `part`, the name of a class of `decoding`, and its arguments. An argument may itself be a
-            table with `part` or, of the package `scorers`, `scorer`; with `from`, its `from_pretrained` makes it ("":
-            of its default). The model and its tokenizer are filled in where a class takes them and the table does not
-            say.
+        parts: tables with `part`, the name of a class of `decoding`, and its arguments. A class of your own is
+            "package.module:Class": any guide, picker, reranker or `transformers.LogitsProcessor` that can be imported.
+            An argument may itself be a table with `part` or, of the package `scorers` or your own, `scorer`; with
+            `from`, its `from_pretrained` makes it ("": of its default). The model and its tokenizer are filled in where
+            a class takes them and the table does not say.
         options: of `generate`: `do_sample`, `top_p`, `num_beams`, ...
 
     Raises:
-        ValueError: a name that is no part, an argument that it does not take, an option that the task decides.
+        ValueError: a name that is no part, a module that cannot be imported, an argument that it does not take, an
+            option that the task decides.
     """
 
     name: str
@@ -48,59 +50,34 @@ class System:
             raise ValueError(f"decoder {self.name!r}: {name} is not a decoder's option: the task says it")
         if self.options.get("do_sample") and self.options.get("num_beams", 1) > 1:
             raise ValueError(f"decoder {self.name!r}: beams that sample depend on their batch: drop one of the two")
-        for part in self.parts:
-            self._check(part)
+        with self._named():
+            for part in self.parts:
+                check_part(part)
 
     @property
     def draws(self) -> bool:
         """Whether another seed gives another text."""
-        kinds = [self._find(part) for part in self.parts]
+        kinds = [find_class(part) for part in self.parts]
         pickers = [kind for kind in kinds if issubclass(kind, decoding.Picker)]
         rerankers = [kind for kind in kinds if issubclass(kind, decoding.Reranker)]
         drawn = [kind.draws for kind in pickers] or [kind.needs_draws for kind in rerankers]
         return bool(self.options.get("do_sample")) or any(drawn)
 
     def build(self, model: Any, tokenizer: Any) -> list[Any]:
-        """The parts, for `decoding.generate(processors=)`."""
-        return [self._make(part, model, tokenizer) for part in self.parts]
+        """The parts, for `decoding.generate(processors=)`.
 
-    def _check(self, table: Mapping[str, Any]) -> None:
-        kind = self._find(table)
-        given = arguments(table)
-        for value in given.values():
-            if isinstance(value, Mapping) and ({"part", "scorer"} & value.keys()):
-                self._check(value)
-        if "from" in table:
-            return
-        known = inspect.signature(kind).parameters
-        for name in given.keys() - known.keys():
-            raise ValueError(f"decoder {self.name!r}: {kind.__name__} takes no {name!r}: it takes {', '.join(known)}")
-        for name, parameter in known.items():
-            if parameter.default is parameter.empty and name not in {*given, "model", "tokenizer"}:
-                raise ValueError(f"decoder {self.name!r}: {kind.__name__} needs {name!r}")
+        Raises:
+            ValueError: what a part says of its arguments.
+        """
+        with self._named():
+            return [build_part(part, model, tokenizer) for part in self.parts]
 
-    def _find(self, table: Mapping[str, Any]) -> Any:
-        if not isinstance(table, Mapping) or not {"part", "scorer"} & table.keys():
-            raise ValueError(f'decoder {self.name!r}: a part is a table with "part" or "scorer", not {table!r}')
-        package = decoding if "part" in table else scorers
-        name = table.get("part", table.get("scorer"))
-        kind = getattr(package, name, None) if name in package.__all__ else None
-        if not isinstance(kind, type):
-            kinds = [name for name in package.__all__ if isinstance(getattr(package, name), type)]
-            raise ValueError(f"decoder {self.name!r}: there is no {name!r} in {package.__name__}: {', '.join(kinds)}")
-        return kind
-
-    def _make(self, table: Mapping[str, Any], model: Any, tokenizer: Any) -> Any:
-        kind = self._find(table)
-        given = arguments(table)
-        for name, value in given.items():
-            if isinstance(value, Mapping) and ({"part", "scorer"} & value.keys()):
-                given[name] = self._make(value, model, tokenizer)
-        if "from" in table:
-            return kind.from_pretrained(*filter(None, [table["from"]]), **given)
-        known = inspect.signature(kind).parameters
-        there = {"model": model, "tokenizer": tokenizer}
-        return kind(**{name: value for name, value in there.items() if name in known and name not in given}, **given)
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except ValueError as error:
+            raise ValueError(f"decoder {self.name!r}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -181,13 +158,6 @@ class Task:
     def hash(self) -> str:
         """Of everything in it."""
         return digest({field.name: plain(getattr(self, field.name)) for field in fields(self)})
-
-
-def arguments(table: Mapping[str, Any]) -> dict[str, Any]:
-    """What a part's or scorer's table says beside its kind: `scorer` is an argument of parts."""
-    return {
-        name: value for name, value in table.items() if name not in ("part" if "part" in table else "scorer", "from")
-    }
 
 
 def make(kind: Any, table: Any, what: str, **more: Any) -> Any:
