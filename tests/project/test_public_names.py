@@ -18,8 +18,9 @@ from tests.support.imports import PACKAGES, ROOT, modules
 DECODING = """
 Adapter AdaptiveContrastiveSearch ArithmeticSample BestOfN Between Context ContextAware ContrastiveDecoding
 ContrastiveSearch DExperts DebiasSampling Decoder FrustratinglySimple Greedy Guidance Guide GuideProcessor Hypotheses
-Interval Mirostat NegativePrompt NoImage NoisyImage Picker PostHocDebias Prompt Rerank Reranker Round Sample Span Steer
-Step Trace UnknownImage content_free_prior degeneration_penalty encode generate load pack score_choices unpack
+Interval Mirostat NegativePrompt NoImage NoisyImage Picker PostHocDebias Prompt Rerank Reranker Round Sample Search Span
+State Steer Step Trace UnknownImage content_free_prior degeneration_penalty encode generate load pack score_choices
+unpack
 """
 
 SCORERS = """
