@@ -21,7 +21,7 @@ examples:
   python -m benchmarks speed --quick --output speed             how fast everything is, beside its peers
 
 Started again after it was stopped or killed, `run` goes on where it ended. A task is a small TOML file, or the name of
-one that comes with the package; docs/results/benchmarks.md says what is in it.
+one that comes with the package; docs/howto/run-benchmarks.md says what is in it.
 """
 
 

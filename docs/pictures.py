@@ -1,9 +1,18 @@
-"""The pictures of the explanations: `python docs/pictures.py [NAME ...]`, each from a run of the embedded model.
+"""The pictures of the documentation: `python docs/pictures.py [NAME ...]` makes all of them, or those that are named.
 
-They are kept in docs/explanation/pictures; make them again when a method changes. A few minutes on two cores.
+Each comes from a run of the embedded model, but for `report`, which shows benchmarks/results/comparison. Make a picture
+again when what it shows has changed. All of them take a few minutes on two cores. `trace` and `report` are pages in a
+browser: they need playwright, and Chromium, whose path the variable CHROMIUM may name.
+
+They are kept in docs/explanation/pictures (drawings) and docs/pictures (pages).
 """
 
+import io
+import json
+import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,13 +21,17 @@ import matplotlib
 import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 import decoding
 import scorers
 from benchmarks.metrics.diversity import rep
 from benchmarks.metrics.likelihood import coherence, log_likelihoods
+from benchmarks.report.build import html
 
 FOLDER = Path(__file__).parent / "explanation" / "pictures"
+PAGES = Path(__file__).parent / "pictures"
+COMPARISON = Path(__file__).parents[1] / "benchmarks" / "results" / "comparison" / "summary.json"
 BLUE, RED, GREY, GREEN = "#2757dd", "#c8442c", "#8a8f98", "#2e8b57"
 PROMPTS = ["The night was", "My neighbour keeps bees because", "The old house on the hill", "In the deep sea",
            "The history of the town", "She opened the letter and"]  # fmt: skip
@@ -167,6 +180,47 @@ def rerank(model: Any, tokenizer: Any) -> None:
     save(figure, "rerank")
 
 
+def trace(model: Any, tokenizer: Any) -> None:
+    """The page of a trace: contrastive search, at the first token that is not the most probable one."""
+    inputs, told = tokenizer("The night was", return_tensors="pt"), decoding.Trace(tokenizer)
+    search = decoding.ContrastiveSearch(k=5, alpha=0.6)
+    decoding.generate(model, **inputs, processors=[search], max_new_tokens=64, trace=told)
+    turned = next(i for i, choice in enumerate(told.calls[0].row()) if choice.rank != 1)
+    with tempfile.TemporaryDirectory() as folder:
+        told.save(Path(folder) / "trace.html")
+        photograph(Path(folder) / "trace.html", "trace", 640, ["ArrowRight"] * turned)
+
+
+def report(model: Any, tokenizer: Any) -> None:
+    """The page of a benchmark: the upper part of the table of eleven systems. No model is read."""
+    with tempfile.TemporaryDirectory() as folder:
+        page = Path(folder) / "report.html"
+        page.write_text(html(json.loads(COMPARISON.read_text(encoding="utf-8")), []), encoding="utf-8")
+        photograph(page, "report", 780, [])
+
+
+def photograph(page: Path, name: str, height: int, keys: list[str]) -> None:
+    """A page as it looks in Chromium, 1,100 pixels wide, in 256 colours, which keeps the file small."""
+    from playwright.sync_api import sync_playwright
+
+    found = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        view = browser.new_page(viewport={"width": 1100, "height": height})
+        view.goto(page.as_uri())
+        if keys:
+            view.locator("#text [tabindex='0']").focus()
+        for key in keys:
+            view.keyboard.press(key)
+        taken = Image.open(io.BytesIO(view.screenshot(animations="disabled")))
+        browser.close()
+    PAGES.mkdir(exist_ok=True)
+    taken.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+        PAGES / f"{name}.png", optimize=True
+    )
+    print(PAGES / f"{name}.png")
+
+
 def shorten(text: str) -> str:
     """The end of a text, for a title."""
     return text if len(text) <= 48 else "... " + text[-44:].partition(" ")[2]
@@ -180,7 +234,7 @@ def save(figure: Any, name: str) -> None:
     print(FOLDER / f"{name}.svg")
 
 
-PICTURES: list[Callable[[Any, Any], None]] = [contrastive, debias, negative, plausible, rerank, alpha]
+PICTURES: list[Callable[[Any, Any], None]] = [contrastive, debias, negative, plausible, rerank, alpha, trace, report]
 
 if __name__ == "__main__":
     matplotlib.use("svg")

@@ -10,6 +10,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import torch
 
 import decoding
 
@@ -107,16 +108,27 @@ def test_toml_that_pages_show_is_toml(page, block):
     tomllib.loads(block)
 
 
+SHOWN = {  # the headings of the first table of the two front pages, and the calls that make what stands below them
+    "greedy search": (decoding.Greedy(), {}),
+    "nucleus sampling, p = 0.95": (decoding.Sample(), {"top_k": 0, "top_p": 0.95}),
+    "contrastive search, k = 5, alpha = 0.6": (decoding.ContrastiveSearch(k=5, alpha=0.6), {}),
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("method", "marker"), [("greedy", "--method greedy\n"), ("contrastive", "alpha = 0.6\n")])
-def test_output_of_the_readme_is_real(default_model, method, marker):
+@pytest.mark.parametrize("column", range(3), ids=list(SHOWN))
+def test_output_of_the_readme_is_real(default_model, column):
     model, tokenizer = default_model
-    shown = README.partition("```console")[2].partition(marker)[2]
-    shown = re.split(r"\n\$ |```", shown)[0]
-    picker = decoding.Greedy() if method == "greedy" else decoding.ContrastiveSearch()
+    heading, (picker, options) = list(SHOWN.items())[column]
     inputs = tokenizer("The night was", return_tensors="pt")
-    text = tokenizer.decode(decoding.generate(model, **inputs, processors=[picker], max_new_tokens=64)[0])
-    assert shown.split() == text.split()
+    generator = torch.Generator().manual_seed(0)
+    rows = decoding.generate(model, **inputs, processors=[picker], max_new_tokens=64, generator=generator, **options)
+    text = tokenizer.decode(rows[0], skip_special_tokens=True)
+    for page in ("README.md", "docs/index.md"):
+        table = re.findall(r"^\|(.*)\|$", PAGES[page], re.MULTILINE)[:3]
+        head, shown = ([cell.strip() for cell in table[i].split("|")] for i in (0, 2))
+        assert head == list(SHOWN), page
+        assert shown[column].replace("<br>", "\n").split() == text.split(), (page, heading)
 
 
 @pytest.mark.slow

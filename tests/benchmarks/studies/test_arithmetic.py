@@ -1,4 +1,4 @@
-"""What the page of the newer pickers says of them; its code is run by test_docs.py."""
+"""The task on the page of figures of the pickers is one, and the benchmark of arithmetic sampling."""
 
 import re
 from argparse import Namespace
@@ -17,7 +17,7 @@ from benchmarks.studies import arithmetic
 from tests.support import tiny
 from tests.support.oracles import methods as oracles
 
-PAGE = Path(__file__).parents[3] / "docs" / "methods" / "pickers.md"
+PAGE = Path(__file__).parents[3] / "docs" / "results" / "pickers.md"
 
 
 def test_the_task_of_the_page_is_one(tmp_path):
