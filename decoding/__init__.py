@@ -149,4 +149,5 @@ __all__ = [
     "unpack",
 ]
 
-__getattr__, __dir__ = lazy_names(__name__, HOMES)
+if not TYPE_CHECKING:  # a type checker would believe that every name is there
+    __getattr__, __dir__ = lazy_names(__name__, HOMES)

@@ -81,4 +81,5 @@ __all__ = [
     "chrf",
 ]
 
-__getattr__, __dir__ = lazy_names(__name__, HOMES)
+if not TYPE_CHECKING:  # a type checker would believe that every name is there
+    __getattr__, __dir__ = lazy_names(__name__, HOMES)
