@@ -9,6 +9,7 @@ from typing import Any
 
 from scorers._common.commands import Parser, serve
 from scorers._common.terminal import silence
+from scorers._common.files import write_json, write_whole
 
 EXAMPLES = """\
 examples:
@@ -130,7 +131,7 @@ def speed(options: argparse.Namespace) -> None:
     silence()
     results = measuring.run(options, lambda line: print(line, file=sys.stderr, flush=True))
     table = speed_report.markdown(results)
-    (options.output / "speed.md").write_text(table, encoding="utf-8")
+    write_whole(options.output / "speed.md", table)
     print(table, end="")
     speed_report.plot(results, options.output / "speed.svg")
 
@@ -232,9 +233,7 @@ def score_into(folder: Path, metrics: list[Any], options: argparse.Namespace) ->
 
     read_settings(folder)
     scores = score_folder(folder, metrics, judge(options, metrics, options.cache or folder / "features"))
-    scratch = folder / (SCORES + ".part")
-    scratch.write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
-    scratch.replace(folder / SCORES)
+    write_json(folder / SCORES, scores)
     return scores
 
 

@@ -17,9 +17,11 @@ from scorers._common.commands import Parser, serve
 from scorers._common.terminal import silence
 
 from . import __version__
+from scorers._common.files import to_line
+
 from .jobs.continuation import Job, Reranking
 from .jobs.prompts import Prompt, read_prompts
-from .jobs.results import Results, to_line
+from .jobs.results import Results
 
 EXAMPLES = """\
 examples:
@@ -266,7 +268,7 @@ def run(options: argparse.Namespace, job: Job, results: Results | None, traced: 
 
 def check_model(options: argparse.Namespace, job: Job, config: Any, tokenizer: Any) -> None:
     """Raise ValueError for what cannot be done with this model, or on this device."""
-    import torch
+    from scorers._common.loading import refuse_lost_device
 
     text_config, new = config.get_text_config(decoder=True), options.max_new_tokens
     if getattr(job.picker, "k", 1) > text_config.vocab_size:
@@ -282,10 +284,7 @@ def check_model(options: argparse.Namespace, job: Job, config: Any, tokenizer: A
                 f"prompt {prompt.id!r} of {len(ids)} tokens, with --max-new-tokens {new}, "
                 f"outgrows the model's context window of {room}"
             )
-    try:
-        torch.empty(0, device=None if options.device == "auto" else options.device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"--device {options.device}: {str(error).splitlines()[0]}") from error
+    refuse_lost_device(options.device, "--device {}")
 
 
 def load_model(source: str, config: Any, options: argparse.Namespace) -> Any:

@@ -11,7 +11,8 @@ from torch import Tensor
 from transformers import AutoModel
 
 from ._common.checks import require_count, require_one_of
-from .encoding import batches, context_length, distinct, evaluating, load_model, load_tokenizer, pad, tokenise, wide
+from ._common.loading import load_model, load_tokenizer
+from .encoding import batches, context_length, distinct, evaluating, pad, tokenise, wide
 from .scorer import Scorer
 
 TEXT = "{text}"

@@ -2,18 +2,14 @@
 
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoTokenizer
 
 Item = TypeVar("Item", bound=Hashable)
 Row = dict[str, list[int]]  # input_ids, and whatever else the tokenizer gives a token
-
-UNREAD = ("pooler.",)  # weights of encoders that no scorer reads
 
 
 def distinct(items: Sequence[Item]) -> tuple[list[Item], list[int]]:
@@ -118,70 +114,3 @@ def context_length(model: Any, tokenizer: Any) -> int | None:
     config = model.config.get_text_config()
     limits = [getattr(config, "max_position_embeddings", None), getattr(tokenizer, "model_max_length", None)]
     return min((limit for limit in limits if limit and 0 < limit < 10**9), default=None)
-
-
-def load_model(kind: Any, source: str | Path, *, device: Any = None, dtype: Any = None, exact: bool = False) -> Any:
-    """The weights of a hub id or folder in evaluation mode: safetensors, or a .bin read as tensors alone.
-
-    Args:
-        kind: a class of transformers with `from_pretrained`.
-        device: None: the accelerator if there is one, else the CPU. dtype: None: the checkpoint's.
-        exact: refuse weights that this kind of model has no place for.
-
-    Raises:
-        ValueError: there is no such model, or it lacks weights of this kind, which would be random.
-    """
-    refuse_lost_folder(source)
-    if device is None:
-        device = torch.accelerator.current_accelerator(check_available=True) or "cpu"
-    refuse_lost_device(device)
-    options = {"dtype": dtype or "auto", "device_map": device, "ignore_mismatched_sizes": True}  # refused below
-    try:
-        model, info = kind.from_pretrained(str(source), output_loading_info=True, **options)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ValueError(f"cannot load {str(source)!r}: {first_line(error)}") from error
-    faults = {
-        "are missing": [key for key in info["missing_keys"] if exact or not key.startswith(UNREAD)],
-        "have other shapes than config.json says": [key for key, *_ in info["mismatched_keys"]],
-        "have no place in it": info["unexpected_keys"] if exact else [],
-    }
-    for fault, keys in faults.items():
-        if keys:
-            raise ValueError(
-                f"{str(source)!r} is no {kind.__name__}: weights {fault}, {len(keys)}, such as {min(keys)}"
-            )
-    return model.eval()
-
-
-def load_tokenizer(source: str | Path | Any) -> Any:
-    """The tokenizer of a hub id or folder; anything else is taken for one.
-
-    Raises:
-        ValueError: there is none.
-    """
-    if not isinstance(source, (str, Path)):
-        return source
-    refuse_lost_folder(source)
-    try:
-        return AutoTokenizer.from_pretrained(str(source))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"no tokenizer in {str(source)!r}: {first_line(error)}") from error
-
-
-def refuse_lost_folder(source: str | Path) -> None:
-    """ValueError for what can only be a folder and is none, before a hub is asked for it."""
-    if (isinstance(source, Path) or source.startswith((".", "/", "~"))) and not Path(source).is_dir():
-        raise ValueError(f"no model {str(source)!r}: there is no such folder")
-
-
-def refuse_lost_device(device: Any) -> None:
-    """ValueError for a device that this machine or this torch has not, before weights are read."""
-    try:
-        torch.empty(0, device=None if device == "auto" else device)
-    except (RuntimeError, AssertionError) as error:  # torch asserts that it was compiled with CUDA
-        raise ValueError(f"no device {str(device)!r}: {first_line(error)}") from error
-
-
-def first_line(error: Exception) -> str:
-    """What an error says before it goes into detail."""
-    return str(error).strip().partition("\n")[0]

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ._common.files import write_whole
 from .encoding import distinct
 from .scorer import Scorer
 
@@ -94,10 +94,8 @@ class Overlap(Scorer):
     def save(self, file: str | Path) -> None:
         """Write the frequencies and stop words as JSON; the file is whole or not there."""
         file = Path(file)
-        partial = file.with_name(file.name + ".partial")
         content = {"documents": self.documents, "stop_words": sorted(self.stop_words)}
-        partial.write_text(json.dumps(content | {"frequencies": dict(self.frequencies)}), encoding="utf-8")
-        os.replace(partial, file)
+        write_whole(file, json.dumps(content | {"frequencies": dict(self.frequencies)}))
 
     def words(self, text: str) -> Counter[str]:
         """How often each word stands in a text."""

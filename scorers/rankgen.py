@@ -12,21 +12,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, T5EncoderModel, T5PreTrainedModel
+from transformers import T5EncoderModel, T5PreTrainedModel
 from transformers.utils.hub import has_file
 
 from ._common.checks import require_count, require_one_of
-from .encoding import (
-    batches,
-    distinct,
-    evaluating,
-    first_line,
-    load_model,
-    load_tokenizer,
-    pad,
-    refuse_lost_folder,
-    wide,
-)
+from ._common.loading import load_config, load_model, load_tokenizer
+from .encoding import batches, distinct, evaluating, pad, wide
 from .scorer import Scorer
 
 PREFIX, SUFFIX = "pre", "suffi"  # "suffix" would be two pieces of T5's vocabulary
@@ -114,11 +105,7 @@ class RankGen(Scorer):
             ValueError: there is no such checkpoint, its weights are not exactly this model's, no tokenizer.
             ModuleNotFoundError: `sentencepiece` or `protobuf` are missing where the tokenizer needs them.
         """
-        refuse_lost_folder(source)
-        try:
-            config = AutoConfig.from_pretrained(str(source))
-        except (OSError, ValueError) as error:
-            raise ValueError(f"no RankGen in {str(source)!r}: {first_line(error)}") from error
+        config = load_config(source, "no RankGen in {!r}")
         if config.model_type != "t5":
             raise ValueError(f"{str(source)!r} is a {config.model_type} model, and RankGen is a t5: use Embedding")
         tokenizer = load_t5_tokenizer(find_tokenizer(source, config) if tokenizer is None else tokenizer)

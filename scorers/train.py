@@ -18,6 +18,7 @@ import torch
 
 from ._common.commands import Parser, serve
 from ._common.terminal import silence
+from ._common.files import to_line, write_json, write_whole
 from .ranker import PACKAGED, SETTINGS, Heads, Ranker, Reading, check_window, load_config, load_encoder
 from .ranker_training.accuracy import differences, identify, summarise
 from .ranker_training.negatives import Generator, choose, generate_into, read_generated
@@ -218,8 +219,7 @@ def check_windows(options: argparse.Namespace, train_windows: list[Window], held
 
 def write_prompts(path: Path, prefixes: list[str]) -> None:
     """What `python -m decoding --input` reads."""
-    lines = [json.dumps({"id": i, "prompt": prefix}, ensure_ascii=False) + "\n" for i, prefix in enumerate(prefixes)]
-    path.write_text("".join(lines), encoding="utf-8")
+    write_whole(path, "".join(to_line({"id": i, "prompt": prefix}) for i, prefix in enumerate(prefixes)))
     print(f"{len(prefixes)} prefixes written to {path}", file=sys.stderr)
 
 
@@ -267,9 +267,8 @@ def begin(options: argparse.Namespace, documents: list[Document], settings: dict
             raise ValueError(f"--output {output} was begun with other texts or settings: give another")
         return
     output.mkdir(exist_ok=True)
-    part = output.with_name(output.name + ".part")  # beside it: a folder with anything else in it is not taken up again
-    part.write_text(line, encoding="utf-8")
-    part.replace(output / RUN)
+    # first beside the folder: one with anything but this file in it is not taken up again
+    write_whole(output / RUN, line, folder=output.absolute().parent)
 
 
 def digest(value: Any) -> str:
@@ -327,7 +326,7 @@ def make_ranker(
 def publish(saved: Path, output: Path, notes: dict[str, Any]) -> None:
     """Put a saved ranker into the output, the settings last and with the notes: a folder that has them is whole."""
     settings = json.loads((saved / SETTINGS).read_text(encoding="utf-8"))
-    (saved / SETTINGS).write_text(json.dumps(settings | notes, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(saved / SETTINGS, settings | notes)
     for place in sorted(saved.iterdir(), key=lambda place: place.name == SETTINGS):
         shutil.rmtree(output / place.name, ignore_errors=True)
         place.replace(output / place.name)

@@ -1,7 +1,6 @@
 """Human texts to take prompts from: files, datasets of the hub, and corpora that ordinary packages carry."""
 
 import bz2
-import gzip
 import hashlib
 import json
 import os
@@ -15,6 +14,10 @@ from importlib.util import find_spec
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
+
+from scorers._common.checks import require_count, require_one_of
+from scorers._common.files import read_lines, read_text
+from scorers._common.packages import find_in_package
 
 KINDS = ("file", "package", "hub")
 
@@ -56,12 +59,10 @@ class Corpus:
         given = [kind for kind in KINDS if getattr(self, kind)]
         if len(given) != 1:
             raise ValueError(f"a corpus has one of file, package and hub, not {' and '.join(given) or 'none'}")
-        if self.per not in ("file", "line", "paragraph"):
-            raise ValueError(f'per must be "file", "line" or "paragraph", not {self.per!r}')
+        require_one_of("per", self.per, ("file", "line", "paragraph"))
         if bool(self.path) != bool(self.package):
             raise ValueError("path goes with package, and package with path")
-        if self.documents is not None and self.documents < 1:
-            raise ValueError(f"documents must be at least 1, not {self.documents}")
+        require_count("documents", self.documents, optional=True)
 
     def read(self) -> list["Document"]:
         """The documents, in one order.
@@ -102,15 +103,15 @@ class Corpus:
             return [file]
         assert self.package
         distribution, _, wanted = self.package.partition("==")
-        spec = find_spec(distribution.replace("-", "_"))
-        if spec is None or not spec.submodule_search_locations:
+        folder = find_in_package(self.package)
+        if folder is None:
             raise ValueError(f"{distribution} is not installed: pip install --no-deps {self.package}")
         try:
             if wanted and version(distribution) != wanted:
                 raise ValueError(f"the task names {self.package}, and {version(distribution)} is installed")
         except PackageNotFoundError:
             pass  # its files lie about without a distribution, which is as good
-        files = sorted(Path(next(iter(spec.submodule_search_locations))).glob(self.path))
+        files = sorted(folder.glob(self.path))
         if not files:
             raise ValueError(f"no {self.path} in the package {distribution}")
         return [file for file in files if file.is_file()]
@@ -224,14 +225,12 @@ def make_prompts(
 
 def lines_of_json(file: Path, name: str) -> Iterator[Document]:
     """A document for each line."""
-    for number, line in enumerate(read_text(file).split("\n"), 1):
-        if line.strip():
-            place = f"{file}, line {number}"
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise ValueError(f"{place}: not JSON ({error})") from None
-            yield as_document(row, number - 1, name, place)
+    for number, place, line in read_lines(file):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{place}: not JSON ({error})") from None
+        yield as_document(row, number - 1, name, place)
 
 
 def as_document(row: Any, number: int, name: str, place: str) -> Document:
@@ -275,21 +274,6 @@ def articles(file: Path) -> Iterator[Document]:
                 prose = [line for line in lines if len(line.split()) > 15 and not line.startswith(("*", "|", "!", "{"))]
                 yield Document(title, "\n\n".join(prose))
                 element.clear()
-
-
-def read_text(file: Path) -> str:
-    """The whole of a text file, .gz or not.
-
-    Raises:
-        ValueError: not UTF-8, or not a whole gzip file.
-    """
-    try:
-        data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-        return data.decode("utf-8-sig")
-    except (gzip.BadGzipFile, EOFError) as error:
-        raise ValueError(f"{file}: not a whole gzip file") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file}: not valid UTF-8") from error
 
 
 def parts(text: str, per: str) -> list[str]:

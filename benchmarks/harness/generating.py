@@ -19,12 +19,14 @@ from accelerate.utils import gather_object
 
 import decoding
 from decoding.models.tokenization import read_behind, without_padding
+from scorers._common.files import JsonLines, read_json_lines, to_line, write_json, write_whole
 
 from .corpora import Prompt, make_prompts
 from .task import System, Task, digest, plain
 
 ROWS = "generations.jsonl"
 SETTINGS = "task.json"
+STRANGER = "is no row of a benchmark: give another folder"
 
 
 @dataclass(frozen=True)
@@ -40,57 +42,45 @@ class Wanted:
 class Rows:
     """The rows in a folder, from however many processes they came, and the file that this process appends to.
 
-    A line that a kill has cut short is cut off before the next is written; not by who only reads (`reads_only`).
+    A line that a kill has cut short is cut off before the next is written. `reads_only`: nothing will be written, and
+    another process may be writing.
 
     Raises:
-        ValueError: a whole line that is not a row.
+        ValueError: a whole line that is not a row, or another process writes to the file of this one.
     """
 
     def __init__(self, folder: Path, process: int = 0, *, reads_only: bool = False) -> None:
         self.folder = folder
         self.path = folder / (ROWS if process == 0 else ROWS.replace(".", f".{process:05}."))
         self.rows: dict[str, dict[str, Any]] = {}
+        self.lines = None if reads_only else JsonLines(self.path, "key", check_row, stranger=STRANGER)
         for file in sorted(folder.glob(ROWS.replace(".", "*."))):
-            whole, torn = split_lines(file)
-            for number, line in enumerate(whole, 1):
-                row = parse(line, f"{file}, line {number}")
-                self.rows[row["key"]] = row
-            if torn and file == self.path and not reads_only:
-                with file.open("r+b") as out:
-                    out.truncate(file.stat().st_size - len(torn))
+            own = self.lines is not None and file == self.path
+            rows = self.lines.rows if self.lines and own else read_json_lines(file, check_row, stranger=STRANGER)
+            self.rows |= {row["key"]: row for row in rows}
 
     def append(self, rows: Sequence[dict[str, Any]]) -> None:
         """Write rows; when this returns, no kill can take them."""
-        with self.path.open("a", encoding="utf-8") as out:
-            out.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        assert self.lines is not None, "these rows are only read by now"
+        self.lines.append(rows)
         self.rows |= {row["key"]: row for row in rows}
 
     def merge(self, rows: Iterable[dict[str, Any]], order: Sequence[str]) -> None:
         """Make one file of all rows, those of `order` first and in it; then the other processes' files may go."""
         everything = self.rows | {row["key"]: row for row in rows}
         keys = [*(key for key in order if key in everything), *(key for key in everything if key not in set(order))]
-        scratch = self.path.with_suffix(".part")
-        lines = (json.dumps(everything[key], ensure_ascii=False) + "\n" for key in keys)
-        scratch.write_text("".join(lines), encoding="utf-8")
-        scratch.replace(self.folder / ROWS)
+        if self.lines is not None:
+            self.lines.close()
+        self.lines = None  # the file that it knew is gone
+        write_whole(self.folder / ROWS, "".join(to_line(everything[key]) for key in keys))
         for file in self.folder.glob(ROWS.replace(".", ".*.")):
             file.unlink()
         self.rows = {key: everything[key] for key in keys}
 
 
-def split_lines(file: Path) -> tuple[list[bytes], bytes]:
-    """The whole lines of a file, and what is left after the last of them."""
-    *whole, torn = file.read_bytes().split(b"\n")
-    return whole, torn
-
-
-def parse(line: bytes, place: str) -> dict[str, Any]:
-    """The row of a line."""
-    try:
-        row = json.loads(line)
-        row["key"], row["decoder"], row["prompt"], row["continuation"]
-    except (ValueError, TypeError, KeyError, RecursionError):
-        raise ValueError(f"{place} is no row of a benchmark: give another folder") from None
+def check_row(row: Any, place: str) -> dict[str, Any]:
+    """The row of a line; KeyError or TypeError for what is none."""
+    row["key"], row["decoder"], row["prompt"], row["continuation"]
     return row
 
 
@@ -284,4 +274,4 @@ def settle(folder: Path, task: Task, origin: dict[str, Any], keys: list[str], th
             if known.get("of", {}).get(name) != json.loads(json.dumps(value)):
                 raise ValueError(f"{folder} holds texts of another {name}: give another --output")
     asked = {"prompts": task.prompts, "seeds": list(task.seeds), "decoders": plain(task.decoders), "keys": keys}
-    file.write_text(json.dumps({"task": task.name, "of": settings, **asked, **origin}, indent=1) + "\n")
+    write_json(file, {"task": task.name, "of": settings, **asked, **origin})

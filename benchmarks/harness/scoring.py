@@ -10,11 +10,12 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from scorers._common.files import read_lines
+
 from ..metrics.comparison import compare_paired, holm
 from ..metrics.mauve import Mauve
 from ..metrics.protocols import Protocol
 from ..metrics.uncertainty import Bootstrapped, Estimate, over_runs
-from .corpora import read_text
 from .generating import SETTINGS, Rows, installed, weights_of
 from .measures import Judge, Metric, Texts
 
@@ -37,10 +38,7 @@ class Continued:
             ValueError: with the line, from 1.
         """
         found: list[tuple[str, str, list[str]]] = []
-        for number, line in enumerate(read_text(file).split("\n"), 1):
-            if not line.strip():
-                continue
-            place = f"{file}, line {number}"
+        for _, place, line in read_lines(file):
             try:
                 row = json.loads(line)
                 prefix, reference, runs = row["prefix"], row["reference"], row["continuations"]

@@ -4,8 +4,6 @@ import hashlib
 import importlib.metadata
 import io
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from numpy.typing import NDArray
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel
 
 from decoding.models.loading import locate
+from scorers._common.files import write_json, write_whole
 
 from .states import read_states, window_of
 
@@ -126,7 +125,8 @@ class Featurizer:
         }  # fmt: skip
         known = {name: value for name, value in settings.items() if name != "model"}  # a name is no identity
         folder = Path(self.cache) / hashlib.sha256(json.dumps(known).encode()).hexdigest()[:16]
-        write(folder / "settings.json", json.dumps(settings, indent=1).encode())
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "settings.json", settings, durable=False)
         return folder
 
 
@@ -151,20 +151,9 @@ def store(folder: Path | None, row: tuple[int, ...], vector: NDArray) -> None:
     if folder is not None:
         buffer = io.BytesIO()
         np.save(buffer, vector, allow_pickle=False)
-        write(place(folder, row), buffer.getvalue())
-
-
-def write(file: Path, content: bytes) -> None:
-    """A file that is there whole or not at all, whoever is killed and whoever else writes it."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=file.parent)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        os.replace(name, file)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        file = place(folder, row)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, buffer.getvalue(), durable=False)
 
 
 def fingerprint(model: PreTrainedModel) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from markupsafe import Markup
 
 from decoding.trace.html import policy, source, template, to_json
+from scorers._common.files import read_json_lines, replacing
 
 from . import plots, tables
 from .latex import latex
@@ -53,12 +54,11 @@ def report(folder: Path, output: Path) -> list[Path]:
     output.mkdir(parents=True, exist_ok=True)
     files = [output / name for name in ("report.md", "report.tex", "report.svg", "report.html")]
     for file in files:
-        scratch = file.with_suffix(f".part{file.suffix}")
-        if file.name in pages:  # half a surrogate pair in a name is no reason to fail
-            scratch.write_bytes(pages[file.name].encode("utf-8", errors="replace"))
-        else:
-            plots.draw(scores, scratch)
-        scratch.replace(file)
+        with replacing(file) as scratch:
+            if file.name in pages:  # half a surrogate pair in a name is no reason to fail
+                scratch.write_bytes(pages[file.name].encode("utf-8", errors="replace"))
+            else:
+                plots.draw(scores, scratch)
     return files
 
 
@@ -86,21 +86,15 @@ def read_generations(folder: Path) -> list[dict[str, Any]]:
     Raises:
         ValueError: a whole line that is not a row, with its number.
     """
+
+    def check(row: Any, place: str) -> dict[str, Any]:
+        row["key"], row["decoder"], row["prompt"], row["prefix"], row["continuation"]
+        return row
+
     rows: dict[str, dict[str, Any]] = {}
     for file in sorted(folder.glob("generations*.jsonl")):  # of several processes, those of a run that was killed
-        lines = file.read_bytes().split(b"\n")
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-                for name in ("decoder", "prompt", "prefix", "continuation"):
-                    row[name]
-                rows[row["key"]] = row
-            except (ValueError, TypeError, KeyError, RecursionError):
-                if number == len(lines):
-                    continue
-                raise ValueError(f"{file}, line {number} is no text of a benchmark: give another folder") from None
+        found = read_json_lines(file, check, stranger="is no text of a benchmark: give another folder")
+        rows |= {row["key"]: row for row in found}
     try:
         keys = json.loads((folder / "task.json").read_text(encoding="utf-8"))["keys"]
     except (OSError, ValueError, TypeError, KeyError):

@@ -1,8 +1,10 @@
 """Tables of scores in Markdown: the systems, isotropy by language, and comparisons in pairs."""
 
 import string
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+from scorers._common.markdown import markdown_table
 
 from .tables import (
     HUMAN,
@@ -35,10 +37,11 @@ def markdown(scores: Mapping[str, Any]) -> str:
     columns = make_columns(scores)
     lines = [f"# {plain(scores['task'])}", ""]
     headings = [f"{plain(column.heading)} {SIGNS.get(column.better or '', '')}".strip() for column in columns]
-    lines += [row(["system", *headings]), row(["---", *["---:"] * len(columns)])]
+    rows = []
     for number, name in enumerate(names(scores)):
         title = f"*{HUMAN}*" if number == 0 else plain(name)
-        lines.append(row([title, *(mark_up(column.cells[number]) for column in columns)]))
+        rows.append([title, *(mark_up(column.cells[number]) for column in columns)])
+    lines += numbers(["system", *headings], rows)
     lines += ["", legend(columns), ""]
     lines += [f"* **{plain(column.heading)}**: {plain(explain(scores, column))}" for column in columns]
     lines += [line for found in [*by_language(scores), *compared(scores)] for line in ["", *found]]
@@ -53,13 +56,13 @@ def by_language(scores: Mapping[str, Any]) -> Iterator[list[str]]:
     if not (found := languages(scores)):
         return
     lines = ["Isotropy of the last layer, by language:", ""]
-    lines += [row(["system", *map(plain, found)]), row(["---", *["---:"] * len(found)])]
+    rows = []
     humans = [{"decoder": HUMAN, **scores["human"]}] if scores.get("human") else []
     for system in [*humans, *scores["systems"]]:
         curves = [(system.get("isotropy_by_language") or {}).get(name) for name in found]
         cells = [f"{curve[-1][1]:.3f}" if curve else MISSING for curve in curves]
-        lines.append(row([plain(system["decoder"]), *cells]))
-    yield lines
+        rows.append([plain(system["decoder"]), *cells])
+    yield [*lines, *numbers(["system", *map(plain, found)], rows)]
 
 
 def compared(scores: Mapping[str, Any]) -> Iterator[list[str]]:
@@ -74,9 +77,8 @@ def compared(scores: Mapping[str, Any]) -> Iterator[list[str]]:
         places = decimals([{"value": pair["difference"]} for pair in own.values() if pair["difference"] is not None])
         corrected = "p, corrected by Holm," if all("p_holm" in pair for pair in own.values()) else "p"
         lines = [f"<details><summary>{plain(there[name].title)}: row less column</summary>", ""]
-        lines += [row(["", *map(plain, order)]), row(["---", *["---:"] * len(order)])]
-        for a in order:
-            lines.append(row([plain(a), *(difference(own, a, b, places) for b in order)]))
+        rows = [[plain(a), *(difference(own, a, b, places) for b in order)] for a in order]
+        lines += numbers(["", *map(plain, order)], rows)
         yield [*lines, "", rf"\*: {corrected} is below .05, prompt by prompt.", "", "</details>"]
 
 
@@ -103,6 +105,6 @@ def mark_up(cell: Cell) -> str:
     return bracketed(cell).replace(cell.value, f"**{cell.value}**", 1) if cell.best else bracketed(cell)
 
 
-def row(cells: Iterable[str]) -> str:
-    """A row in Markdown."""
-    return f"| {' | '.join(cells)} |"
+def numbers(headings: list[str], rows: list[list[str]]) -> list[str]:
+    """A table whose columns, but for the first, are numbers."""
+    return markdown_table(headings, rows, right=range(1, len(headings)))

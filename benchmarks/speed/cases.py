@@ -23,6 +23,7 @@ from torch import Tensor
 import decoding
 import scorers
 from scorers._common.terminal import progress
+from scorers._common.files import write_json
 
 from . import reranking as rerank
 from .peers import RepeatedCache
@@ -86,7 +87,8 @@ def run(options: argparse.Namespace, show: Callable[[str], None]) -> dict[str, A
             continue
         show(f"{name}: {batch['title']}")
         results["cases"][name] = {**batch, **examine(make(), options, models)}
-        write(options.output / RESULTS, results)
+        options.output.mkdir(parents=True, exist_ok=True)
+        write_json(options.output / RESULTS, results)
     return results
 
 
@@ -132,14 +134,6 @@ def resume(file: Path, settings: dict[str, Any]) -> dict[str, Any]:
     if other:
         raise ValueError(f"{file} is of another {' and another '.join(other)}: name another folder, or remove it")
     return results
-
-
-def write(file: Path, results: dict[str, Any]) -> None:
-    """In one move."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    scratch = file.with_suffix(".part")
-    scratch.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    scratch.replace(file)
 
 
 def cases(

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scorers._common.markdown import markdown_table
+
 from .cases import GREEDY, median_ms
 from .timing import interval, ratios
 
@@ -91,19 +93,17 @@ def markdown(results: Mapping[str, Any]) -> str:
 
 def bar_table(results: Mapping[str, Any]) -> list[str]:
     """Each bar, what was measured, and whether it was reached."""
-    lines = ["| bar | at most | measured | interval | |", "|---|---:|---:|---|---|"]
+    rows = []
     for bar in bars():
         values = bar.values(results["cases"][bar.case]) if bar.case in results["cases"] else None
         if values is None:
-            lines.append(f"| {bar.name} | {bar.target:g} | | | not measured |")
+            rows.append([bar.name, f"{bar.target:g}", "", "", "not measured"])
             continue
         value = statistics.median(values)
         low_high = f"{interval(values)[0]:.3f} to {interval(values)[1]:.3f}" if bar.key == "seconds" else "counted"
         shown = f"{value:.0f}" if value >= 100 else f"{value:.3f}"
-        lines.append(
-            f"| {bar.name} | {bar.target:g} | {shown} | {low_high} | {'reached' if value <= bar.target else 'missed'} |"
-        )
-    return lines
+        rows.append([bar.name, f"{bar.target:g}", shown, low_high, "reached" if value <= bar.target else "missed"])
+    return markdown_table(["bar", "at most", "measured", "interval", ""], rows, right=[1, 2])
 
 
 def case_table(case: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
@@ -118,22 +118,24 @@ def case_table(case: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str
         f"Reading {settings['weights_bytes'] / 1e6:.0f} MB of weights takes {median_ms(read):.1f} ms "
         f"({speed:.1f} GB/s); load of the machine {case['load'][0]:.1f} to {case['load'][1]:.1f}.",
         "",
-        f"| | ms{'' if whole else ' a token'} | of the first, within rounds | interval | of medians "
-        "| of the read | forwards | positions | cache MB | peak MB | tokens |",
-        "|---|---:|---:|---|---:|---:|---:|---:|---:|---:|---|",
     ]
+    headings = [
+        "", f"ms{'' if whole else ' a token'}", "of the first, within rounds", "interval", "of medians", "of the read",
+        "forwards", "positions", "cache MB", "peak MB", "tokens",
+    ]  # fmt: skip
+    rows: list[list[Any]] = []
     for name, way in ways.items():
         within = ratios(seconds, name, [base])
         low, high = interval(within)
         limit = "" if whole else f"{statistics.median(ratios({**seconds, 'read': read}, name, ['read'])):.2f}"
         tokens = {True: "the same", False: "others", None: ""}[way["same_tokens"]]
         medians = statistics.median(seconds[name]) / statistics.median(seconds[base])
-        lines.append(
-            f"| {name} | {median_ms(seconds[name]):.1f} | {statistics.median(within):.2f} | {low:.2f} to {high:.2f} "
-            f"| {medians:.2f} | {limit} | {way['forwards']} | {way['positions']} | {way['cache'] / 1e6:.1f} "
-            f"| {way['peak'] / 1e6:.1f} | {tokens} |"
+        ratio = [f"{statistics.median(within):.2f}", f"{low:.2f} to {high:.2f}", f"{medians:.2f}", limit]
+        memory = [f"{way[name] / 1e6:.1f}" for name in ("cache", "peak")]
+        rows.append(
+            [name, f"{median_ms(seconds[name]):.1f}", *ratio, way["forwards"], way["positions"], *memory, tokens]
         )
-    return lines
+    return [*lines, *markdown_table(headings, rows, right=[1, 2, *range(4, 10)])]
 
 
 def plot(results: Mapping[str, Any], file: Path) -> bool:

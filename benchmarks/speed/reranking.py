@@ -22,6 +22,7 @@ import scorers
 from scorers._common.checks import Range, check_ranges
 from scorers._common.commands import Parser, serve
 from scorers._common.terminal import progress, silence
+from scorers._common.markdown import markdown_table
 
 from .timing import TEXT
 
@@ -114,16 +115,15 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
 
 def table(found: dict[str, Any]) -> str:
     """In Markdown: medians, and how many times as much the released way takes, in the median of the rounds."""
-    lines = ["| | seconds | forwards | positions read |", "|---|---|---|---|"]
-    for name, way in found["ways"].items():
-        lines.append(f"| {name} | {statistics.median(way['seconds']):.1f} | {way['forwards']} | {way['positions']} |")
+    rows: list[list[Any]] = [
+        [name, f"{statistics.median(way['seconds']):.1f}", way["forwards"], way["positions"]]
+        for name, way in found["ways"].items()
+    ]
     old, new = found["ways"]["released"], found["ways"]["ours"]
     ratios = found["ratios"]
-    lines.append(
-        f"| released / ours | {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) "
-        f"| {old['forwards'] / new['forwards']:.1f} | {old['positions'] / new['positions']:.1f} |"
-    )
-    return "\n".join(lines)
+    times = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+    rows.append(["released / ours", times, *(f"{old[name] / new[name]:.1f}" for name in ("forwards", "positions"))])
+    return "\n".join(markdown_table(["", "seconds", "forwards", "positions read"], rows))
 
 
 def story(model: Any, tokenizer: Any, length: int, seed: int = 0) -> str:

@@ -17,6 +17,7 @@ import decoding
 from scorers._common.checks import check_ranges
 from scorers._common.commands import Parser, serve
 from scorers._common.terminal import silence
+from scorers._common.markdown import markdown_table
 
 from ..metrics.diversity import distinct
 from ..metrics.self_bleu import self_bleu
@@ -141,9 +142,8 @@ def table(rows: Sequence[tuple[int, str, np.ndarray]]) -> list[str]:
     """Lines of Markdown, of (n, kind, (prompts, seeds, figures)); the last column is the mean over prompts of the
     standard deviation over seeds of a set's mean log-probability: how well a set estimates it."""
     names = [field.name for field in fields(Figures)]
-    lines = ["| texts | sampling | " + " | ".join(names) + " | sd of log_p |", "|---" * (len(names) + 3) + "|"]
+    shown = []
     for n, kind, values in rows:
-        means = " | ".join(f"{value:.3f}" for value in values.mean((0, 1)))
         spread = values[..., names.index("log_p")].std(1, ddof=1).mean()
-        lines.append(f"| {n} | {kind} | {means} | {spread:.2f} |")
-    return lines
+        shown.append([n, kind, *(f"{value:.3f}" for value in values.mean((0, 1))), f"{spread:.2f}"])
+    return markdown_table(["texts", "sampling", *names, "sd of log_p"], shown)

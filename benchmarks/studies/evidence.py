@@ -23,9 +23,11 @@ from decoding.models.tokenization import read_behind, without_padding
 from scorers._common.checks import check_ranges
 from scorers._common.commands import Parser, serve
 from scorers._common.terminal import silence
+from scorers._common.files import JsonLines, read_lines
+from scorers._common.markdown import markdown_row, markdown_table
 from scorers.evidence import Asked, Evidence, Form
 
-from ..harness.corpora import Corpus, Document, read_text
+from ..harness.corpora import Corpus, Document
 from ..metrics.uncertainty import bootstrap
 
 CORPUS = Corpus(package="gensim==4.4.0", path="test/test_data/enwiki-latest-pages-articles1.xml-*-shortened.bz2")
@@ -117,7 +119,8 @@ def run(arguments: Sequence[str] | None, kept: list[str]) -> None:
         name: getattr(options, name) for name in ("model", "passages", "words", "samples", "new_tokens", "seed")
     }
     settings |= {"texts": str(options.texts)} if options.texts else {}
-    rows = read_rows(options.output, settings)
+    lines = open_rows(options.output, settings) if options.output else None
+    rows = {row["question"]: row for row in lines.rows} if lines else {}
     if options.output:
         kept.append(f"what was answered is in {options.output}; started again, this goes on with it")
     if any(question.question not in rows for question in questions):
@@ -129,9 +132,8 @@ def run(arguments: Sequence[str] | None, kept: list[str]) -> None:
             if question.question not in rows:
                 row = {**answer(model, tokenizer, question, search, options), "settings": settings}
                 rows[question.question] = row
-                if options.output:
-                    with options.output.open("a", encoding="utf-8") as out:
-                        out.write(json.dumps(row, ensure_ascii=False) + "\n")
+                if lines:
+                    lines.append([row])
     for line in table([rows[question.question] for question in questions], questions):
         print(line)
 
@@ -142,48 +144,38 @@ def read_questions(file: Path | None) -> list[Question]:
     Raises:
         ValueError: a line that is no question, or a question that comes twice; with the line, from 1.
     """
-    place = file or Path(str(files("benchmarks") / "questions" / "wikipedia.jsonl"))
+    file = file or Path(str(files("benchmarks") / "questions" / "wikipedia.jsonl"))
     found: dict[str, Question] = {}
-    for number, line in enumerate(read_text(place).split("\n"), 1):
-        if not line.strip():
-            continue
+    for _, place, line in read_lines(file):
         try:
             row = json.loads(line)
             question, answers = row["question"], tuple(row["answers"])
         except (ValueError, TypeError, KeyError, RecursionError):
-            raise ValueError(f'{place}, line {number}: needs "question" and "answers"') from None
+            raise ValueError(f'{place}: needs "question" and "answers"') from None
         if not (isinstance(question, str) and answers and all(isinstance(answer, str) for answer in answers)):
-            raise ValueError(f"{place}, line {number}: a question is a text, and answers a list of at least one")
+            raise ValueError(f"{place}: a question is a text, and answers a list of at least one")
         if question in found:
-            raise ValueError(f"{place}, line {number}: this question comes twice")
+            raise ValueError(f"{place}: this question comes twice")
         found[question] = Question(question, answers)
     if not found:
-        raise ValueError(f"no questions in {place}")
+        raise ValueError(f"no questions in {file}")
     return list(found.values())
 
 
-def read_rows(file: Path | None, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """What an earlier run answered; a line that a kill has cut short is cut off.
+def open_rows(file: Path, settings: dict[str, Any]) -> JsonLines[dict[str, Any]]:
+    """The file of answers, with what an earlier run answered.
 
     Raises:
-        ValueError: it had other settings, or the file is something else.
+        ValueError: that had other settings, the file is something else, or another run has it.
     """
-    if file is None or not file.exists():
-        return {}
-    *whole, torn = file.read_bytes().split(b"\n")
-    found = {}
-    for number, line in enumerate(whole, 1):
-        try:
-            row = json.loads(line)
-            found[row["question"]], known = row, row["settings"]
-        except (ValueError, TypeError, KeyError, RecursionError):
-            raise ValueError(f"{file}, line {number}: not of this command: give another --output") from None
-        if known != settings:
-            raise ValueError(f"{file}, line {number}: made with {known}: give another --output")
-    if torn:
-        with file.open("r+b") as out:
-            out.truncate(file.stat().st_size - len(torn))
-    return found
+
+    def check(row: Any, place: str) -> dict[str, Any]:
+        row["question"]
+        if row["settings"] != settings:
+            raise ValueError(f"{place}: made with {row['settings']}: give another --output")
+        return row
+
+    return JsonLines(file, "question", check, stranger="is not of this command: give another --output")
 
 
 def cut(documents: Iterable[Document], words: int) -> Iterable[str]:
@@ -315,20 +307,20 @@ def table(rows: Sequence[dict[str, Any]], questions: Sequence[Question]) -> Iter
         for row, answers in zip(rows, right, strict=True)
     ]
     yield f"{len(rows)} questions; of {percent(there)} the passages hold an answer\n"
-    yield "| chosen by | exact | F1 |\n|---|---|---|"
+    yield from markdown_table(["chosen by", "exact", "F1"])
     ways = list(rows[0]["chosen"])
     for way in ways:
         picked = [row["chosen"][way] for row in rows]
         exact = [plain(text) in answers for text, answers in zip(picked, right, strict=True)]
         overlap = [max(f1(text, a) for a in q.answers) for text, q in zip(picked, questions, strict=True)]
-        yield f"| {NAMES.get(way, way)} | {percent(exact)} | {percent(overlap)} |"
+        yield markdown_row([NAMES.get(way, way), percent(exact), percent(overlap)])
     any_right = [any(plain(t) in answers for t in row["texts"]) for row, answers in zip(rows, right, strict=True)]
     mean = [
         sum(plain(c["answer"]) in answers for c in row["candidates"]) / len(row["candidates"])
         for row, answers in zip(rows, right, strict=True)
     ]
-    yield f"| a candidate at random | {percent(mean)} | |"
-    yield f"| the best candidate there is | {percent(any_right)} | |"
+    yield markdown_row(["a candidate at random", percent(mean), ""])
+    yield markdown_row(["the best candidate there is", percent(any_right), ""])
 
 
 NAMES = {

@@ -26,12 +26,11 @@ from decoding.models import loading as models
 from scorers._common.checks import Range, check_ranges
 from scorers._common.commands import Parser, serve
 from scorers._common.terminal import silence, table
+from scorers._common.files import JsonLines, read_lines
 from scorers.ranker import PACKAGED, SETTINGS, find_encoder
 from scorers.ranker_training.accuracy import WAYS, mean_with_interval
 from scorers.ranker_training.negatives import Generator, generate_into, read_generated
 from scorers.ranker_training.pairs import Cut, Document, Window, draw_distractors, read_documents, split, with_generated
-
-from ..harness.corpora import read_text
 
 TASKS = ("document", "document 11-way", "random", "random 11-way", "generated")
 READERS = ("readers, pairs", "readers, votes")
@@ -122,7 +121,8 @@ def judge(options: argparse.Namespace) -> None:
             options.seed,
         ]
     )
-    known = read_rows(options.output, key)
+    lines = open_rows(options.output) if options.output else None
+    known = {row["scorer"]: row["found"] for row in lines.rows if row["key"] == key} if lines else {}
     rows = {}
     makers = candidates(options, passages)
     with contextlib.ExitStack() as stack:
@@ -136,9 +136,8 @@ def judge(options: argparse.Namespace) -> None:
             if found is None:
                 scorer = make()
                 found = identify(scorer, windows, asked, made, options.seed) | agree(scorer, votes)
-                if options.output:
-                    with options.output.open("a", encoding="utf-8") as out:
-                        out.write(json.dumps({"key": key, "scorer": name, "found": found}) + "\n")
+                if lines:
+                    lines.append([{"key": key, "scorer": name, "found": found}])
             rows[name] = found
             add_row(line(name, found))
     if options.json:
@@ -310,9 +309,7 @@ def read_votes(file: Path) -> list[dict[str, Any]]:
         ValueError: a line that is none; it says which.
     """
     rows = []
-    for number, text in enumerate(read_text(file).split("\n"), 1):
-        if not text.strip():
-            continue
+    for _, place, text in read_lines(file):
         try:
             row = json.loads(text)
             if row["votes_first"] + row["votes_second"] < 1 or min(row["votes_first"], row["votes_second"]) < 0:
@@ -320,25 +317,19 @@ def read_votes(file: Path) -> list[dict[str, Any]]:
             rows.append({**row, **{name: str(row[name]) for name in ("prefix", "first", "second")}})
         except (ValueError, TypeError, KeyError, RecursionError):
             wanted = "prefix, first, second, votes_first and votes_second, at least one vote"
-            raise ValueError(f"{file}, line {number}: needs a JSON object with {wanted}") from None
+            raise ValueError(f"{place}: needs a JSON object with {wanted}") from None
     if not rows:
         raise ValueError(f"no pairs in {file}")
     return rows
 
 
-def read_rows(file: Path | None, key: str) -> dict[str, Found]:
-    """What an earlier run found of the same questions; a last line that was cut short is cut off."""
-    if file is None or not file.exists():
-        return {}
-    data = file.read_bytes()
-    whole = data[: data.rfind(b"\n") + 1]
-    if len(whole) < len(data):
-        file.write_bytes(whole)
-    try:
-        rows = [json.loads(text) for text in whole.splitlines()]
-        return {row["scorer"]: row["found"] for row in rows if row["key"] == key}
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{file} holds something else: give another --output") from error
+def open_rows(file: Path) -> JsonLines[dict[str, Any]]:
+    """The file of rows, with what earlier runs found."""
+
+    def check(row: Any, place: str) -> dict[str, Any]:
+        return {name: row[name] for name in ("key", "scorer", "found")}
+
+    return JsonLines(file, "key", check, stranger="holds something else: give another --output")
 
 
 def digest(value: Any) -> str:

@@ -20,8 +20,10 @@ from decoding.models.tokenization import read_behind, without_padding
 from scorers._common.checks import check_ranges
 from scorers._common.commands import Parser, serve
 from scorers._common.terminal import silence
+from scorers._common.files import read_text
+from scorers._common.markdown import markdown_row, markdown_table
 
-from ..harness.corpora import Document, Prompt, make_prompts, read_text
+from ..harness.corpora import Document, Prompt, make_prompts
 from ..metrics.diversity import diversity
 from ..metrics.isotropy import isotropy
 from ..metrics.likelihood import log_likelihoods
@@ -135,7 +137,7 @@ class Figures:
             self.declaration.name, str(self.texts), f"{self.fertility:.1f}", f"{self.bits:.2f}", show(self.isotropy),
             f"{self.spaced.value:.3f}", show(self.human), *map(show, self.made.values()),
         ]  # fmt: skip
-        return f"| {' | '.join(cells)} |"
+        return markdown_row(cells)
 
 
 def show(found: Bootstrapped) -> str:
@@ -186,13 +188,14 @@ def run(arguments: Sequence[str] | None) -> None:
     silence()
     model, tokenizer = decoding.load(options.model)
     names = [name for name in COLUMNS if name not in DECODERS or name in options.decoders]
-    print("| " + " | ".join(names) + " |\n|" + "---|" * len(names), flush=True)
+    print(*markdown_table(names), sep="\n", flush=True)
     found = []
     for declaration in declarations:
         try:
             found.append(measure(model, tokenizer, declaration, options))
         except ValueError as error:
-            print(f"| {declaration.name} | left out: {error} |" + " |" * (len(names) - 2), flush=True)
+            cells = [declaration.name, f"left out: {error}", *[""] * (len(names) - 2)]
+            print(markdown_row(cells), flush=True)
             continue
         print(found[-1].row(), flush=True)
     for line in summary(found):

@@ -1,12 +1,12 @@
 """Example texts from files: what an expert is trained on, and what STEER starts from."""
 
-import gzip
 import json
 import random
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
+
+from scorers._common.files import is_json_lines, read_lines
 
 # A text; or {"prompt": text, "completion": text}; or a chat, {"messages": [...]} or {"prompt": [...],
 # "completion": [...]}, of turns {"role": text, "content": text}. These are the data formats of trl's SFTTrainer.
@@ -23,7 +23,7 @@ def read_examples(path: Path, field: str = "text") -> list[str]:
     Raises:
         OSError: the file cannot be read. ValueError: a line without a text, bytes that are not UTF-8, no texts at all.
     """
-    return read_lines(path, lambda line: text_of(line, field), f'a "{field}" that is a text')
+    return parse_lines(path, lambda line: text_of(line, field), f'a "{field}" that is a text')
 
 
 def read_training_examples(path: Path, field: str = "text") -> list[Example]:
@@ -36,28 +36,20 @@ def read_training_examples(path: Path, field: str = "text") -> list[Example]:
         OSError, ValueError: as in `read_examples`.
     """
     wanted = f'a "{field}" that is a text, or "messages", or "prompt" and "completion"'
-    return read_lines(path, lambda line: example_of(line, field), wanted)
+    return parse_lines(path, lambda line: example_of(line, field), wanted)
 
 
-def read_lines(path: Path, parse: Callable[[str], Any], wanted: str) -> list[Any]:
+def parse_lines(path: Path, parse: Callable[[str], Any], wanted: str) -> list[Any]:
     """What `parse` makes of each line of JSON, or the lines themselves. `wanted` says what an object must have."""
-    try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        lines = data.decode("utf-8-sig").split("\n")
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ValueError(f"{path}: not a whole gzip file") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not valid UTF-8 at byte {error.start}") from error
-    numbered = [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
-    if not numbered:
+    lines = [(place, line.strip()) for _, place, line in read_lines(path)]
+    if not lines:
         raise ValueError(f"no examples in {path}")
-    is_json = path.name.removesuffix(".gz").endswith((".jsonl", ".json"))
-    if not is_json and parse(numbered[0][1]) is None:
-        return [line for _, line in numbered]
+    if not is_json_lines(path) and parse(lines[0][1]) is None:
+        return [line for _, line in lines]
     found = []
-    for number, line in numbered:
+    for place, line in lines:
         if (example := parse(line)) is None:
-            raise ValueError(f"{path}, line {number}: needs a JSON object with {wanted}")
+            raise ValueError(f"{place}: needs a JSON object with {wanted}")
         found.append(example)
     return found
 

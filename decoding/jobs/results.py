@@ -1,9 +1,10 @@
 """A results file that a stopped job goes on with: JSON lines, appended batch by batch."""
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
+
+from scorers._common.files import JsonLines
 
 from .prompts import Prompt
 
@@ -26,27 +27,20 @@ class Results:
     Nothing is written before `append`, which first cuts off what a killed run left of its last line.
 
     Raises:
-        ValueError: the file holds anything that this job would not have written.
+        ValueError: the file holds anything that this job would not have written, or another process writes to it.
     """
 
     def __init__(self, path: Path, job: Task) -> None:
         self.path, self.job = path, job
-        self.done: set[int | str] = set()
         texts = {prompt.id: prompt.text for prompt in job.prompts}
-        data = path.read_bytes() if path.exists() else b""
-        *lines, torn = data.split(b"\n")
-        self.end = len(data) - len(torn)
-        for number, line in enumerate(lines, 1):
-            self.done.add(self._check(line, texts, f"{path}, line {number}"))
-        if torn and not is_beginning(torn):  # then it is whole but for its end, or not ours to cut off
-            self._check(torn, texts, f"{path}, line {len(lines) + 1}")
+        seen: set[int | str] = set()
+        self.lines = JsonLines(path, "id", lambda entry, place: self._check(entry, texts, seen, place))
+        self.done = set(self.lines.rows)
 
     def append(self, records: Iterable[dict[str, Any]]) -> int:
         """Write those that are not there, and say how many they were; when this returns no kill can take them."""
         missing = [record for record in records if record["id"] not in self.done]
-        with self.path.open("ab") as file:
-            file.truncate(self.end)
-            self.end += file.write("".join(map(to_line, missing)).encode())
+        self.lines.append(missing)
         self.done.update(record["id"] for record in missing)
         return len(missing)
 
@@ -57,32 +51,14 @@ class Results:
         total = len(self.job.prompts)
         return f"{lines} of {total} are in {self.path}; run it again to go on" if lines else "nothing was saved"
 
-    def _check(self, line: bytes, texts: dict[int | str, str], place: str) -> int | str:
-        """The id of a line that this job wrote."""
-        try:
-            entry = json.loads(line)
-            key, text, origin = entry["id"], entry["prompt"], {name: entry[name] for name in self.job.origin}
-        except (ValueError, TypeError, KeyError, RecursionError):
-            raise ValueError(f"{place} was not written by this command: give another --output") from None
-        if not isinstance(key, (int, str)) or key not in texts or key in self.done:
+    def _check(self, entry: Any, texts: dict[int | str, str], seen: set[int | str], place: str) -> int | str:
+        """The id of a record that this job wrote; it goes into `seen`."""
+        key, text, origin = entry["id"], entry["prompt"], {name: entry[name] for name in self.job.origin}
+        if not isinstance(key, (int, str)) or key not in texts or key in seen:
             raise ValueError(f"{place}: no prompt has the id {key!r}, or it comes twice: give another --output")
         if text != texts[key]:
             raise ValueError(f"{place} has another prompt for the id {key!r}: give another --output")
         if origin != self.job.origin:
             raise ValueError(f"{place} was made with other settings: give another --output")
+        seen.add(key)
         return key
-
-
-def is_beginning(line: bytes) -> bool:
-    """Whether this is what is left of a record whose writing was cut short."""
-    start = b'{"id": '
-    try:
-        json.loads(line)
-    except (ValueError, RecursionError):
-        return line.startswith(start[: len(line)])
-    return False
-
-
-def to_line(record: dict[str, Any]) -> str:
-    """JSON on one line, with its newline."""
-    return json.dumps(record, ensure_ascii=False) + "\n"

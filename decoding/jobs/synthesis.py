@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scorers._common.files import read_json_lines
+
 from .continuation import PLAIN, describe, seed_of_batch
 from .prompts import Prompt
 
@@ -118,8 +120,4 @@ def ends_of(model: Any, tokenizer: Any) -> list[int]:
 
 def read_made(path: Path) -> dict[int, str]:
     """The texts that an output file of this loop holds, by number; a line cut short is left out."""
-    if not path.exists():
-        return {}
-    *lines, _ = path.read_bytes().split(b"\n")
-    entries = [json.loads(line) for line in lines]
-    return {entry["id"]: entry["continuation"] for entry in entries}
+    return dict(read_json_lines(path, lambda entry, place: (entry["id"], entry["continuation"])))

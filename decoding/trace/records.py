@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from scorers._common.files import write_whole
+
 FORMAT = {"format": "decoding.trace", "version": 1}
 
 
@@ -201,10 +203,8 @@ class Trace:
         file = Path(file)
         if file.suffix not in (".html", ".json"):
             raise ValueError(f"a trace is written as .html or .json, not {file.name}")
-        scratch = file.with_name(file.name + ".part")
         text = self.to_html() if file.suffix == ".html" else self.to_json()
-        scratch.write_bytes(text.encode("utf-8", errors="replace"))
-        return scratch.replace(file)
+        return write_whole(file, text.encode("utf-8", errors="replace"))
 
     def _repr_html_(self) -> str:
         from .page import frame

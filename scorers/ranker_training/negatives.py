@@ -4,7 +4,6 @@ The file goes on where a killed run left it. transformers' own loop generates: s
 """
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
@@ -13,8 +12,10 @@ from typing import Any
 
 import torch
 from tqdm import tqdm
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from .._common.files import JsonLines, read_json_lines
+from .._common.loading import load_config, load_tokenizer
 from .pairs import Window
 
 
@@ -48,8 +49,8 @@ class Generator:
     def check(self) -> None:
         """Raise ValueError if there is no such model, or none that continues text; loads no weights."""
         try:
-            config, tokenizer = AutoConfig.from_pretrained(self.name), AutoTokenizer.from_pretrained(self.name)
-        except (OSError, ValueError) as error:
+            config, tokenizer = load_config(self.name), load_tokenizer(self.name)
+        except ValueError as error:
             raise ValueError(f"no language model {self.name!r}: give a hub id or a folder") from error
         if config.is_encoder_decoder or type(config) not in AutoModelForCausalLM._model_mapping:
             raise ValueError(f"{self.name!r} is no causal language model")
@@ -120,49 +121,45 @@ def read_generated(path: Path) -> dict[str, str]:
     Raises:
         OSError: the file cannot be read. ValueError: another line is none of this kind; it says which.
     """
+    stranger = 'needs "prompt" and "continuation", two texts'
+    path.stat()  # a file that is not there has nothing, but who names one means one
     found: dict[str, str] = {}
-    try:
-        lines = path.read_bytes().decode().split("\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not valid UTF-8 at byte {error.start}") from error
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            entry = json.loads(line)
-            prompt, continuation = entry["prompt"], entry["continuation"]
-            if not (isinstance(prompt, str) and isinstance(continuation, str)):
-                raise TypeError
-        except (ValueError, TypeError, KeyError, RecursionError):
-            if number == len(lines):
-                break
-            raise ValueError(f'{path}, line {number}: needs "prompt" and "continuation", two texts') from None
+    for prompt, continuation in read_json_lines(path, pair_of, stranger=stranger):
         found.setdefault(prompt, continuation)
     return found
+
+
+def pair_of(entry: Any, place: str) -> tuple[str, str]:
+    """The prompt and the continuation of a line."""
+    prompt, continuation = entry["prompt"], entry["continuation"]
+    if not (isinstance(prompt, str) and isinstance(continuation, str)):
+        raise TypeError
+    return prompt, continuation
 
 
 def generate_into(path: Path, generator: Generator, prefixes: Sequence[str]) -> dict[str, str]:
     """The continuation of every prefix; those that the file lacks are made now and appended batch by batch.
 
     Raises:
-        ValueError: the file was made with other settings.
+        ValueError: the file was made with other settings, or another process writes to it.
     """
-    data = path.read_bytes() if path.exists() else b""
-    whole = data[: data.rfind(b"\n") + 1]
-    if len(whole) < len(data):
-        path.write_bytes(whole)
-    done = read_generated(path) if whole else {}
-    for line in whole.splitlines():
-        entry = json.loads(line)
+
+    def check(entry: Any, place: str) -> tuple[str, str]:
+        pair = pair_of(entry, place)
         if {name: entry.get(name) for name in generator.origin} != generator.origin:
             raise ValueError(f"{path} was made with other settings: give another --output")
+        return pair
+
+    lines = JsonLines(path, "prompt", check, stranger='needs "prompt" and "continuation", two texts')
+    done: dict[str, str] = {}
+    for prompt, continuation in lines.rows:
+        done.setdefault(prompt, continuation)
     wanted = set(prefixes)
     with tqdm(
         total=len(wanted), initial=len(wanted & done.keys()), unit="text", desc="generating", disable=None, leave=False
     ) as bar:
         for records in generator.batches(prefixes, done):
-            with path.open("a", encoding="utf-8") as file:
-                file.write("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
+            lines.append(records)
             done |= {record["prompt"]: record["continuation"] for record in records}
             bar.update(len(records))
     return {prefix: done[prefix] for prefix in prefixes}

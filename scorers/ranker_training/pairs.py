@@ -1,6 +1,5 @@
 """Prefixes and continuations out of documents, and which is a negative for which. Krishna et al. 2022, section 2.2."""
 
-import gzip
 import json
 import random
 import re
@@ -12,6 +11,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from .._common.files import is_json_lines, read_lines, read_text
 
 # A sentence ends at a mark, closing quotes and white space, unless it goes on in lower case; a line ends one too.
 BORDER = re.compile(
@@ -134,32 +135,16 @@ def read_documents(paths: Sequence[Path], field: str = "text") -> list[Document]
     found: dict[str, Document] = {}
     for path in paths:
         name = path.name.removesuffix(".gz")
-        text = read_text(path)
-        documents = [Document(name, text)]
-        if name.endswith((".jsonl", ".json")):
-            lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-            documents = [Document(f"{name}:{number}", text_of(line, field, f"{path}, line {number}"))
-                         for number, line in lines]  # fmt: skip
+        if is_json_lines(path):
+            lines = read_lines(path)
+            documents = [Document(f"{name}:{number}", text_of(line, field, place)) for number, place, line in lines]
+        else:
+            documents = [Document(name, read_text(path))]
         if not any(document.text.strip() for document in documents):
             raise ValueError(f"no text in {path}")
         for document in documents:
             found.setdefault(document.text, document)
     return list(found.values())
-
-
-def read_text(path: Path) -> str:
-    """A file's text.
-
-    Raises:
-        OSError: it cannot be read. ValueError: it is not UTF-8, or not gzip where its name says so.
-    """
-    try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        return data.decode("utf-8-sig")
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ValueError(f"{path}: not a whole gzip file") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not valid UTF-8 at byte {error.start}") from error
 
 
 def text_of(line: str, field: str, place: str) -> str:

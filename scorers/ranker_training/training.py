@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from .._common.files import replacing
 from ..ranker import Heads, Ranker, fingerprint, pool
 from .pairs import Window, make_batches, overlaps
 
@@ -165,12 +166,12 @@ def read_states(ranker: Ranker, side: str, texts: Sequence[str], folder: Path, c
         for start in range(0, len(distinct), chunk):
             part = distinct[start : start + chunk]
             key = hashlib.sha256("\0".join(reader + part).encode()).hexdigest()
-            states = load_states(folder / f"{key[:32]}.safetensors", len(part))
+            file = folder / f"{key[:32]}.safetensors"
+            states = load_states(file, len(part))
             if states is None:
                 states = ranker.pooled(side, part).cpu()
-                torn = folder / f"{key[:32]}.part"  # a name that counts is given to whole files alone
-                save_file({"states": states}, torn)
-                torn.replace(torn.with_suffix(".safetensors"))
+                with replacing(file, durable=False) as scratch:
+                    save_file({"states": states}, scratch)
             found |= dict(zip(part, states, strict=True))
             bar.update(len(part))
     return found

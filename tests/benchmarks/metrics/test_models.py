@@ -198,13 +198,6 @@ def test_a_killed_run_goes_on_and_damaged_files_are_read_again(tmp_path, reads, 
     assert reads[-1] == 1
 
 
-def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(features.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("full")))
-    with pytest.raises(OSError, match="full"):
-        features.write(tmp_path / "a" / "b.npy", b"abc")
-    assert [*(tmp_path / "a").iterdir()] == []
-
-
 def test_a_featurizer_loads_any_folder(tmp_path):
     for name, model in (("gpt2", tiny.gpt2().float()), ("bert", bert().float())):
         model.save_pretrained(tmp_path / name)

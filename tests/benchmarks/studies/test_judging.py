@@ -137,7 +137,7 @@ def test_every_scorer_gets_a_row_and_a_killed_run_goes_on(documents, votes, tmp_
     assert found["Overlap"]["document"]["windows"] == 4
     whole = rows.read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(judging, "read_rows", interrupt)
+        patch.setattr(judging, "open_rows", interrupt)
         assert judging.main(call) == 130
         said = f"stopped; the rows so far are in {rows}; run it again to go on\n"
         assert capsys.readouterr().err == said

