@@ -18,6 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, ProcessorMixin
 
 from scorers._common.checks import require_count
+from scorers.language_model import token_log_p
 
 from .engine.context import Context
 
@@ -295,9 +296,8 @@ def score_texts(context: Context, texts: list[tuple[int, ...]], rows: list[int])
     fed = tokens.new_empty(len(context.prompt), 0)
     going, row = torch.arange(len(texts)), torch.tensor(rows)  # the texts that go on, and where the context has them
     for i in range(tokens.shape[1]):
-        log_p = context(fed).log_softmax(-1)
-        here, token = row.to(log_p.device), tokens[going, i].to(log_p.device)
-        scores[going] += log_p[here, token].cpu().double()
+        logits = context(fed)
+        scores[going] += token_log_p(logits[row.to(logits.device)], tokens[going, i])
         longer = lengths[going] > i + 1
         going, row = going[longer], row[longer]
         if len(going):

@@ -1,4 +1,11 @@
-"""log p(text | prefix) of a causal LM. A prefix is read once; its keys and values serve all texts that follow it."""
+"""log p(text | prefix) of a causal LM, the one place where it is computed.
+
+`token_log_p` takes it out of logits, and `read_spans` reads tokens from their beginning. `LanguageModel` reads texts: a
+prefix once, whose keys and values serve all texts that follow it.
+
+Where a text begins within its row of tokens is decided here too. `LanguageModel` tokenises prefix and text together;
+`tokenise_apart` does not, as generation does not: there the prompt's tokens are given.
+"""
 
 import copy
 import inspect
@@ -65,10 +72,8 @@ class LanguageModel:
         self.begin = self.lead or [start]
         self.context = context_length(model, tokenizer)
         self.prefix_tokens = prefix_tokens or (self.context and max(self.context * 3 // 4, 1))
-        inner = model.get_base_model() if hasattr(model, "get_base_model") else model
         if self.context and self.prefix_tokens and self.prefix_tokens >= self.context:
             raise ValueError(f"prefix_tokens must leave room for a text: less than the {self.context} the model reads")
-        self.takes = set(inspect.signature(inner.forward).parameters)
 
     def tokens(self, texts: Sequence[str]) -> list[list[int]]:
         """The tokens of each text, no special ones."""
@@ -143,27 +148,15 @@ class LanguageModel:
 
     def whole(self, spans: Sequence[Span]) -> Tensor:
         """(N,) float64 sums of log p of each tail after its head, read from the beginning."""
-        sums = torch.zeros(len(spans), dtype=torch.float64)
-        with evaluating(self.model):
-            said = [i for i, (_, tail) in enumerate(spans) if tail]
-            for places in batches([sum(map(len, spans[i])) for i in said], self.batch_size):
-                batch = [said[place] for place in places]
-                rows = [{"input_ids": (spans[i][0] + spans[i][1])[:-1]} for i in batch]  # nothing comes after the last
-                inputs = pad(rows, 0, self.model.device)
-                first = [len(spans[i][0]) - 1 for i in batch]
-                length = inputs["input_ids"].shape[1]
-                logits = self._forward(length - min(first), **inputs).logits
-                shift = length - logits.shape[1]
-                starts = [start - shift for start in first]
-                sums[batch] = log_p(logits, starts, [spans[i][1] for i in batch])
-        return sums
+        sums = [float(found.sum()) for found in read_spans(self.model, spans, self.batch_size)]
+        return torch.tensor(sums, dtype=torch.float64)
 
     def _read(self, rows: list[list[int]]) -> Shelf | None:
         if not any(rows):
             return None
         inputs = pad([{"input_ids": row} for row in rows], 0, self.model.device, side="left")
         positions = (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)
-        out = self._forward(1, position_ids=positions, use_cache=True, **inputs)
+        out = forward(self.model, 1, position_ids=positions, use_cache=True, **inputs)
         cache: Any = getattr(out, "past_key_values", None)
         layers = getattr(cache, "layers", None) if isinstance(cache, Cache) else None
         if not layers or not all(type(layer) in FORKABLE for layer in layers):
@@ -179,26 +172,94 @@ class LanguageModel:
         limit = self.context and self.context - 1  # padding runs on where there may be no position for it
         positions = positions.clamp(max=limit) if limit else positions
         cache = fork(shelf.cache, row)
-        out = self._forward(None, input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache)
+        inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": positions, "past_key_values": cache}
+        out = forward(self.model, None, **inputs)
         return log_p(out.logits, [0] * len(spans), [tail for _, tail in spans])
 
-    def _forward(self, last: int | None, **inputs: Any) -> Any:
-        """last: how many positions' logits are needed, from the end; None: all."""
-        if last is not None:
-            inputs["logits_to_keep"] = last
-        inputs.setdefault("use_cache", "past_key_values" in inputs)
-        optional = ("position_ids", "logits_to_keep", "use_cache")
-        return self.model(**{k: v for k, v in inputs.items() if k not in optional or k in self.takes}, return_dict=True)
+
+def read_spans(model: Any, spans: Sequence[Span], batch_size: int = 8) -> list[Tensor]:
+    """log p of every token of each tail after its head, in batches of like lengths that are read from the beginning.
+
+    Args:
+        model: a causal LM of transformers; it is read in evaluation mode, without gradients.
+        spans: N pairs of token ids, given ones and those whose probability is asked. A head has one token or more; a
+            tail may have none.
+        batch_size: rows in a forward.
+
+    Returns:
+        N tensors (tail,), float64 on the CPU, of the whole vocabulary, in float32 or wider before they are rounded up.
+
+    Example:
+        >>> import decoding
+        >>> model, tokenizer = decoding.load()
+        >>> [log_p] = read_spans(model, [(tokenizer("The capital of France is").input_ids, [7042])])
+        >>> log_p.shape, bool(log_p < 0)
+        (torch.Size([1]), True)
+    """
+    found = [torch.zeros(0, dtype=torch.float64)] * len(spans)
+    said = [i for i, (_, tail) in enumerate(spans) if tail]
+    with evaluating(model):
+        for places in batches([sum(map(len, spans[i])) for i in said], batch_size):
+            batch = [said[place] for place in places]
+            rows = [{"input_ids": [*head, *tail][:-1]} for head, tail in (spans[i] for i in batch)]  # none is after it
+            inputs = pad(rows, 0, model.device)
+            first = [len(spans[i][0]) - 1 for i in batch]
+            length = inputs["input_ids"].shape[1]
+            logits = forward(model, length - min(first), **inputs).logits
+            shift = length - logits.shape[1]
+            for i, row, start in zip(batch, logits, first, strict=True):  # a row at a time: a vocabulary is wide
+                asked = torch.tensor(spans[i][1])
+                found[i] = token_log_p(row[start - shift :][: len(asked)], asked)
+    return found
+
+
+def forward(model: Any, last: int | None, **inputs: Any) -> Any:
+    """The model's output. last: how many positions' logits are needed, from the end; None: all.
+
+    Inputs that not every model takes are left out where this one does not.
+    """
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    takes = inspect.signature(inner.forward).parameters
+    if last is not None:
+        inputs["logits_to_keep"] = last
+    inputs.setdefault("use_cache", "past_key_values" in inputs)
+    optional = ("position_ids", "logits_to_keep", "use_cache")
+    return model(**{k: v for k, v in inputs.items() if k not in optional or k in takes}, return_dict=True)
+
+
+def token_log_p(logits: Tensor, tokens: Tensor) -> Tensor:
+    """log p of tokens: (..., V) logits and (...) int64 tokens, one each -> (...) float64 on the CPU.
+
+    The softmax is taken in float32, or wider where the logits are.
+
+    Example:
+        >>> token_log_p(torch.zeros(2, 4), torch.tensor([0, 3])).exp()
+        tensor([0.2500, 0.2500], dtype=torch.float64)
+    """
+    log_p = wide(logits).log_softmax(-1)
+    return log_p.gather(-1, tokens.to(log_p.device)[..., None]).squeeze(-1).cpu().double()
 
 
 def log_p(logits: Tensor, starts: Sequence[int], tails: Sequence[list[int]]) -> Tensor:
     """(B,) float64 on the CPU: the sum of log p of each row's tail, whose first token `logits[row, start]` predict."""
-    sums = []
-    for row, start, tail in zip(logits, starts, tails, strict=True):  # a row at a time: a vocabulary is wide
-        tokens = torch.tensor(tail, dtype=torch.long, device=logits.device)
-        found = wide(row[start : start + len(tail)]).log_softmax(-1).gather(1, tokens[:, None])
-        sums.append(found.double().sum().cpu())
-    return torch.stack(sums)
+    rows = zip(logits, starts, tails, strict=True)
+    return torch.stack([token_log_p(row[start : start + len(t)], torch.tensor(t)).sum() for row, start, t in rows])
+
+
+def tokenise_apart(tokenizer: Any, prefixes: Sequence[str], texts: Sequence[str]) -> list[Span]:
+    """The tokens of each prefix, with the special ones that its tokenizer adds, and those of the text alone.
+
+    Where a prefix has no tokens, the one that begins texts stands there, or the one that ends them.
+
+    Raises:
+        ValueError: a prefix has no tokens, and the tokenizer has neither.
+    """
+    first = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+    heads = [list(tokenizer(prefix)["input_ids"]) or [first] for prefix in prefixes]
+    if any(head == [None] for head in heads):
+        raise ValueError("a text has no prefix, and the tokenizer no token that begins or ends texts: give prefixes")
+    tails = [list(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
+    return list(zip(heads, tails, strict=True))
 
 
 def fork(cache: Any, rows: Tensor) -> Any:

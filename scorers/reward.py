@@ -116,8 +116,7 @@ class RewardModel(Scorer):
         if self.form == "chat" and not getattr(self.tokenizer, "chat_template", None):
             raise ValueError('form="chat": this tokenizer has no chat template; set one, or use "text" or "pair"')
         self._classifier()
-        if self.index is not None and (type(self.index) is not int or self.index < 0):
-            raise ValueError(f"index must be a whole number of at least 0, not {self.index!r}")
+        require_count("index", self.index, least=0, optional=True)
         if self.model is not None and self.output == "logits":
             labels = self.model.config.num_labels
             if labels > 1 and self.index is None:

@@ -26,7 +26,7 @@ from .task import System, Task, digest, plain
 
 ROWS = "generations.jsonl"
 SETTINGS = "task.json"
-STRANGER = "is no row of a benchmark: give another folder"
+STRANGER = " is no row of a benchmark: give another folder"
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import decoding
+from scorers._common.checks import require_count
 
 from .corpora import Corpora, Corpus
 from .parts import build_part, check_part, find_class
@@ -104,9 +105,7 @@ class Task:
 
     def __post_init__(self) -> None:
         for name in ("prefix_tokens", "new_tokens", "prompts"):
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
+            require_count(name, getattr(self, name), optional=name == "prompts")
         names = [system.name for system in self.decoders]
         if not names or len(set(names)) < len(names) or "human" in names:
             raise ValueError(f"a task has decoders by different names, none of them human, not {names}")

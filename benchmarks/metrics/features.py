@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel
 
 from decoding.models.loading import locate
+from scorers._common.checks import require_count, require_one_of
 from scorers._common.files import write_json, write_whole
 
 from .states import read_states, window_of
@@ -59,12 +60,9 @@ class Featurizer:
     cache: Path | str | None = None
 
     def __post_init__(self) -> None:
-        if self.pooling not in POOLINGS:
-            raise ValueError(f'pooling must be "last" or "mean", not {self.pooling!r}')
-        if self.max_length is not None and self.max_length < 1:
-            raise ValueError(f"max_length must be at least 1, not {self.max_length}")
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, not {self.batch_size}")
+        require_one_of("pooling", self.pooling, POOLINGS)
+        require_count("max_length", self.max_length, optional=True)
+        require_count("batch_size", self.batch_size)
 
     @classmethod
     def load(cls, name: str | None = None, dtype: torch.dtype = torch.float32, **settings: Any) -> "Featurizer":

@@ -1,20 +1,20 @@
 """How probable texts are under a language model: perplexity, and coherence as log-likelihood given the prefix."""
 
-import inspect
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
+
+from scorers._common.checks import require_count
+from scorers.language_model import read_spans, tokenise_apart
 
 from .diversity import Prompts, check
 from .states import window_of
 from .uncertainty import Bootstrapped, bootstrap
 
 
-@torch.no_grad()
 def log_likelihoods(
     model: PreTrainedModel,
     tokenizer: Any,
@@ -28,7 +28,7 @@ def log_likelihoods(
     Prefix and continuation are tokenised apart, the prefix with the special tokens that its tokenizer adds: for OPT and
     Llama the beginning of a text. Where that leaves nothing to begin from, the beginning-of-text token stands there, or
     the end-of-text token where there is none. An empty continuation is (0, 0). The head is computed for the
-    continuation alone where the model can; log_softmax in float32.
+    continuation alone where the model can; log_softmax in float32, or wider where the model is.
 
     Args:
         model: any causal LM.
@@ -49,23 +49,8 @@ def log_likelihoods(
         (True, 1)
     """
     heads, rows = tokenise(model, tokenizer, prefixes, continuations, batch_size)
-    keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
-    found = np.zeros((len(rows), 2))
-    order = sorted((i for i, row in enumerate(rows) if row), key=lambda i: -len(heads[i]) - len(rows[i]))
-    for start in range(0, len(order), batch_size):
-        batch = order[start : start + batch_size]
-        texts = [heads[i] + rows[i] for i in batch]
-        width, skip = max(map(len, texts)), min(len(heads[i]) for i in batch) - 1
-        ids = torch.tensor([text + [0] * (width - len(text)) for text in texts], device=model.device)
-        mask = torch.tensor([[1] * len(text) + [0] * (width - len(text)) for text in texts], device=model.device)
-        options = {"logits_to_keep": width - skip} if keeps else {}
-        logits = model(input_ids=ids, attention_mask=mask, **options).logits[:, -(width - skip) :]
-        for place, i in enumerate(batch):
-            begin = len(heads[i]) - 1 - skip  # what follows a token is read off that token
-            log_p = logits[place, begin : begin + len(rows[i])].float().log_softmax(-1)
-            taken = log_p.gather(1, torch.tensor(rows[i], device=log_p.device)[:, None])
-            found[i] = float(taken.double().sum()), len(rows[i])
-    return found
+    found = read_spans(model, list(zip(heads, rows, strict=True)), batch_size)
+    return np.array([[float(log_p.sum()), len(log_p)] for log_p in found])
 
 
 def tokenise(
@@ -80,13 +65,9 @@ def tokenise(
     prefixes = [""] * len(continuations) if prefixes is None else prefixes
     if len(prefixes) != len(continuations):
         raise ValueError(f"{len(prefixes)} prefixes and {len(continuations)} continuations: give one to each")
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, not {batch_size}")
-    first = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
-    heads = [list(tokenizer(prefix)["input_ids"]) or [first] for prefix in prefixes]
-    rows = [list(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in continuations]
-    if any(head == [None] for head in heads):
-        raise ValueError("a text has no prefix, and the tokenizer no token that begins or ends texts: give prefixes")
+    require_count("batch_size", batch_size)
+    spans = tokenise_apart(tokenizer, prefixes, continuations)
+    heads, rows = [head for head, _ in spans], [row for _, row in spans]
     window = window_of(model)
     for i, (head, row) in enumerate(zip(heads, rows, strict=True)):
         if len(head) + len(row) > window:

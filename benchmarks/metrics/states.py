@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from scorers._common.checks import require_count
+
 
 class TextStates(NamedTuple):
     """The hidden states of one text.
@@ -87,8 +89,7 @@ def forward(model: PreTrainedModel, rows: Sequence[Sequence[int]], last: bool) -
 
 def check(model: PreTrainedModel, tokens: Sequence, starts: Sequence[int], layers: Any, batch_size: int) -> None:
     """Refuse what would fail, or mean nothing, in a forward."""
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+    require_count("batch_size", batch_size)
     if len(starts) != len(tokens):
         raise ValueError(f"{len(starts)} starts for {len(tokens)} texts: give one for each text")
     window = window_of(model)

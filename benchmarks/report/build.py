@@ -93,7 +93,7 @@ def read_generations(folder: Path) -> list[dict[str, Any]]:
 
     rows: dict[str, dict[str, Any]] = {}
     for file in sorted(folder.glob("generations*.jsonl")):  # of several processes, those of a run that was killed
-        found = read_json_lines(file, check, stranger="is no text of a benchmark: give another folder")
+        found = read_json_lines(file, check, stranger=" is no text of a benchmark: give another folder")
         rows |= {row["key"]: row for row in found}
     try:
         keys = json.loads((folder / "task.json").read_text(encoding="utf-8"))["keys"]

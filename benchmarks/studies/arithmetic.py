@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 import decoding
 from scorers._common.checks import check_ranges
 from scorers._common.commands import Parser, serve
 from scorers._common.terminal import silence
 from scorers._common.markdown import markdown_table
+from scorers.language_model import read_spans
 
 from ..metrics.diversity import distinct
 from ..metrics.self_bleu import self_bleu
@@ -112,10 +112,11 @@ def measure(
     start = inputs["input_ids"].shape[1]
     ends = model.generation_config.eos_token_id
     rows = [without_end(row, ends if isinstance(ends, list) else [ends]) for row in out[:, start:].tolist()]
-    log_p = log_likelihoods(model, out, start)
+    head = inputs["input_ids"][0].tolist()
+    log_p = read_spans(model, [(head, row) for row in rows], batch_size=n)
     texts = tokenizer.batch_decode(rows, skip_special_tokens=True)
-    pairs = {tuple(row[:2]): float(own[: len(row[:2])].sum().exp()) for row, own in zip(rows, log_p, strict=True)}
-    sums = [float(own[: len(row)].sum()) for row, own in zip(rows, log_p, strict=True)]
+    pairs = {tuple(row[:2]): float(own[:2].sum().exp()) for row, own in zip(rows, log_p, strict=True)}
+    sums = [float(own.sum()) for own in log_p]
     return Figures(
         first=len({row[0] for row in rows}) / n,
         third=len({tuple(row[:3]) for row in rows}) / n,
@@ -129,13 +130,6 @@ def measure(
 def without_end(row: list[int], ends: list[int]) -> list[int]:
     """The tokens up to the first end of sequence, and it."""
     return row[: next((i + 1 for i, token in enumerate(row) if token in ends), len(row))]
-
-
-@torch.no_grad()
-def log_likelihoods(model: Any, tokens: Tensor, start: int) -> Tensor:
-    """(R, T) int64 rows of one prompt -> (R, T - start) float32 log-probabilities under the model."""
-    logits = model(tokens).logits[:, start - 1 : -1].float()
-    return logits.log_softmax(-1).gather(-1, tokens[:, start:, None]).squeeze(-1)
 
 
 def table(rows: Sequence[tuple[int, str, np.ndarray]]) -> list[str]:

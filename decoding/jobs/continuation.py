@@ -144,9 +144,9 @@ def seed_of_batch(seed: int, number: int) -> int:
 
 def describe(tokenizer: Any, prompt: list[int], new: list[int], ends: list[int]) -> dict[str, Any]:
     """The text of the new tokens, how many they are up to the end of sequence, and whether they reached it."""
+    from ..models.tokenization import read_behind
+
     length = next((i + 1 for i, token in enumerate(new) if token in ends), None)
     new = new[:length]
-    before, text, after = (tokenizer.decode(ids, skip_special_tokens=True) for ids in (prompt, prompt + new, new))
-    # decoded on its own, a continuation loses the space it begins with where the tokenizer is SentencePiece's
-    continuation = text[len(before) :] if text.startswith(before) else after
+    [continuation] = read_behind(tokenizer, [prompt], [new])
     return {"continuation": continuation, "tokens": len(new), "finished": length is not None}

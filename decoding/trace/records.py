@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from scorers._common.checks import require_count
 from scorers._common.files import write_whole
 
 FORMAT = {"format": "decoding.trace", "version": 1}
@@ -139,8 +140,7 @@ class Trace:
     """
 
     def __init__(self, tokenizer: Any = None, n: int = 8) -> None:
-        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-            raise ValueError(f"n must be a whole number of at least 1, not {n!r}")
+        require_count("n", n)
         self.tokenizer, self.n = tokenizer, n
         self.calls: list[Call] = []
 

@@ -113,17 +113,17 @@ def read_json_lines(
     path: Path,
     check: Callable[[Any, str], T],
     *,
-    stranger: str = "was not written by this command: give another --output",
+    stranger: str = " was not written by this command: give another --output",
 ) -> list[T]:
     """What `check` makes of each line of a file; nothing where there is no file.
 
-    A last line that a kill has cut short is left out. One that lacks no more than its newline counts.
+    A last line that a kill has cut short is left out. One that lacks nothing but its newline counts.
 
     Args:
         path: of JSON lines.
         check: takes the value of a line and the line's place. It raises ValueError with a message of its own, or
             KeyError or TypeError for what is of another kind.
-        stranger: what is said, behind the place, of a line that is not JSON or of another kind.
+        stranger: what is said, directly behind the place, of a line that is not JSON or of another kind.
 
     Raises:
         OSError: the file cannot be read. ValueError: a line is not as it must be; it says which.
@@ -136,9 +136,11 @@ def read_json_lines(
         [1, 2]
     """
     lines, tail = split_lines(path)
-    if tail and is_json(tail):
-        lines.append(tail)
-    return [parse(line, f"{path}, line {n}", check, stranger) for n, line in enumerate(lines, 1) if line.strip()]
+    rows = [parse(line, f"{path}, line {n}", check, stranger) for n, line in enumerate(lines, 1) if line.strip()]
+    if tail.strip():
+        with suppress(ValueError):
+            rows.append(parse(tail, "", check, ""))
+    return rows
 
 
 class JsonLines(Generic[T]):
@@ -176,7 +178,7 @@ class JsonLines(Generic[T]):
         first: str,
         check: Callable[[Any, str], T],
         *,
-        stranger: str = "was not written by this command: give another --output",
+        stranger: str = " was not written by this command: give another --output",
     ) -> None:
         self.path = path
         self.close = weakref.finalize(self, release, hold(path), os.getpid())
@@ -225,11 +227,11 @@ def parse(line: bytes, place: str, check: Callable[[Any, str], T], stranger: str
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):
-        raise ValueError(f"{place} {stranger}") from None
+        raise ValueError(f"{place}{stranger}") from None
     try:
         return check(value, place)
     except (TypeError, KeyError):
-        raise ValueError(f"{place} {stranger}") from None
+        raise ValueError(f"{place}{stranger}") from None
 
 
 def hold(path: Path) -> Any:

@@ -18,6 +18,8 @@ from .._common.files import JsonLines, read_json_lines
 from .._common.loading import load_config, load_tokenizer
 from .pairs import Window
 
+STRANGER = ': needs "prompt" and "continuation", two texts'
+
 
 @dataclass(frozen=True)
 class Generator:
@@ -121,10 +123,9 @@ def read_generated(path: Path) -> dict[str, str]:
     Raises:
         OSError: the file cannot be read. ValueError: another line is none of this kind; it says which.
     """
-    stranger = 'needs "prompt" and "continuation", two texts'
     path.stat()  # a file that is not there has nothing, but who names one means one
     found: dict[str, str] = {}
-    for prompt, continuation in read_json_lines(path, pair_of, stranger=stranger):
+    for prompt, continuation in read_json_lines(path, pair_of, stranger=STRANGER):
         found.setdefault(prompt, continuation)
     return found
 
@@ -150,7 +151,7 @@ def generate_into(path: Path, generator: Generator, prefixes: Sequence[str]) -> 
             raise ValueError(f"{path} was made with other settings: give another --output")
         return pair
 
-    lines = JsonLines(path, "prompt", check, stranger='needs "prompt" and "continuation", two texts')
+    lines = JsonLines(path, "prompt", check, stranger=STRANGER)
     done: dict[str, str] = {}
     for prompt, continuation in lines.rows:
         done.setdefault(prompt, continuation)

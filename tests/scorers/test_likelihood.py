@@ -11,7 +11,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
 from scorers import Likelihood, Weighted
-from scorers.language_model import log_p
+from scorers.language_model import log_p, read_spans, token_log_p, tokenise_apart
 from tests.support import tiny
 from tests.support.families import FAMILIES
 from tests.support.oracles import scorers as oracles
@@ -276,6 +276,30 @@ def test_logits_of_half_precision_are_summed_in_single():
     logits, tail = torch.randn(1, 5, 61, generator=torch.Generator().manual_seed(0)).bfloat16(), [7, 8, 9]
     wanted = sum(logits[0, 1 + i].double().log_softmax(-1)[token] for i, token in enumerate(tail))
     torch.testing.assert_close(log_p(logits, [1], [tail])[0], wanted, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_token_of_a_span_has_its_probability(name):
+    model = MODELS[name]
+    spans = [([5, 9], [11, 30]), ([7], [5, 9, 7, 2, 8]), ([5, 9, 11], []), ([5, 9], [7])]
+    found = read_spans(model, spans, batch_size=2)
+    for (head, tail), log_ps in zip(spans, found, strict=True):
+        wanted = [oracles.log_p(model, head + tail[:t], tail[t : t + 1]) for t in range(len(tail))]
+        assert (log_ps.dtype, log_ps.shape) == (torch.float64, (len(tail),))
+        torch.testing.assert_close(log_ps, torch.tensor(wanted, dtype=torch.float64), rtol=1e-9, atol=1e-9)
+    assert read_spans(model, []) == []
+
+
+def test_tokens_have_the_probability_that_logits_give_them():
+    logits = torch.randn(2, 3, 61, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    tokens = torch.tensor([[1, 2, 3], [60, 0, 5]])
+    wanted = torch.stack([logits.log_softmax(-1)[i, j, tokens[i, j]] for i in range(2) for j in range(3)]).view(2, 3)
+    torch.testing.assert_close(token_log_p(logits, tokens), wanted, rtol=0, atol=0)
+
+
+def test_prefix_and_text_tokenised_apart():
+    spans = tokenise_apart(WORDS, ["Is it", ""], [" so", ""])
+    assert spans == [(WORDS("Is it")["input_ids"], ids(" so")), (WORDS("")["input_ids"] or [tiny.BOS], [])]
 
 
 # several evidences

@@ -18,6 +18,7 @@ from transformers import (
 
 import decoding
 from decoding import BestOfN, ContrastiveSearch, Decoder, Greedy, NegativePrompt, Rerank, Sample
+from decoding.jobs.continuation import describe
 from decoding.models.tokenization import read_behind
 from scorers import Function, Scorer
 from tests.decoding.pickers.test_contrastive_search import PROMPTS
@@ -403,6 +404,8 @@ def test_texts_are_read_behind_their_prompts():
     prompt, new = bytewise("é is")["input_ids"], bytewise(" né")["input_ids"]
     assert len(new) == 4
     assert [read_behind(bytewise, [prompt], [new[:n]])[0] for n in range(5)] == ["", " ", " n", " n", " né"]
+    assert [describe(bytewise, prompt, new[:n], [])["continuation"] for n in range(5)] == ["", " ", " n", " n", " né"]
+    assert describe(bytewise, prompt, new, [new[1]]) == {"continuation": " n", "tokens": 2, "finished": True}
     assert read_behind(bytewise, [prompt[:1]], [prompt[1:]]) == ["é is"]  # the prompt ends within a letter
 
     class Pieces:  # as SentencePiece: the first space is lost
