@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from scorers._common.commands import Parser, serve
-from scorers._common.terminal import silence
 from scorers._common.files import write_json, write_whole
+from scorers._common.terminal import silence
 
 EXAMPLES = """\
 examples:

@@ -14,11 +14,10 @@ from typing import Any
 
 from scorers._common.checks import check_ranges, flag
 from scorers._common.commands import Parser, serve
+from scorers._common.files import to_line
 from scorers._common.terminal import silence
 
 from . import __version__
-from scorers._common.files import to_line
-
 from .jobs.continuation import Job, Reranking
 from .jobs.prompts import Prompt, read_prompts
 from .jobs.results import Results

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 
 from ._common.commands import Parser, serve
-from ._common.terminal import silence
 from ._common.files import to_line, write_json, write_whole
+from ._common.terminal import silence
 from .ranker import PACKAGED, SETTINGS, Heads, Ranker, Reading, check_window, load_config, load_encoder
 from .ranker_training.accuracy import differences, identify, summarise
 from .ranker_training.negatives import Generator, choose, generate_into, read_generated

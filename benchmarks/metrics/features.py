@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import AutoModel, AutoTokenizer, PreTrainedModel
+from transformers import AutoModel, PreTrainedModel
 
 from decoding.models.loading import locate
-from scorers._common.checks import require_count, require_one_of
+from scorers._common.checks import require_count
 from scorers._common.files import write_json, write_whole
+from scorers._common.loading import load_model, load_tokenizer
 
 from .states import read_states, window_of
 
@@ -60,7 +61,8 @@ class Featurizer:
     cache: Path | str | None = None
 
     def __post_init__(self) -> None:
-        require_one_of("pooling", self.pooling, POOLINGS)
+        if self.pooling not in POOLINGS:
+            raise ValueError(f'pooling must be "last" or "mean", not {self.pooling!r}')
         require_count("max_length", self.max_length, optional=True)
         require_count("batch_size", self.batch_size)
 
@@ -74,12 +76,8 @@ class Featurizer:
             ValueError: there is no such model.
         """
         source = locate(name)
-        try:
-            model = AutoModel.from_pretrained(source, dtype=dtype).eval()
-            return cls(model, AutoTokenizer.from_pretrained(source), **settings)
-        except OSError as error:
-            first = str(error).strip().partition("\n")[0]
-            raise ValueError(f"no model {str(name)!r} to take features from: {first}") from error
+        model = load_model(AutoModel, source, device="cpu", dtype=dtype)
+        return cls(model, load_tokenizer(source), **settings)
 
     def __call__(self, texts: Sequence[str]) -> NDArray:
         """(N, D) float32, in the order of the texts; equal texts are read once.

@@ -22,8 +22,8 @@ from torch import Tensor
 
 import decoding
 import scorers
-from scorers._common.terminal import progress
 from scorers._common.files import write_json
+from scorers._common.terminal import progress
 
 from . import reranking as rerank
 from .peers import RepeatedCache

@@ -21,8 +21,8 @@ import decoding
 import scorers
 from scorers._common.checks import Range, check_ranges
 from scorers._common.commands import Parser, serve
-from scorers._common.terminal import progress, silence
 from scorers._common.markdown import markdown_table
+from scorers._common.terminal import progress, silence
 
 from .timing import TEXT
 

@@ -15,8 +15,8 @@ import torch
 import decoding
 from scorers._common.checks import check_ranges
 from scorers._common.commands import Parser, serve
-from scorers._common.terminal import silence
 from scorers._common.markdown import markdown_table
+from scorers._common.terminal import silence
 from scorers.language_model import read_spans
 
 from ..metrics.diversity import distinct

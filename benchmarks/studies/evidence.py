@@ -22,9 +22,9 @@ import scorers
 from decoding.models.tokenization import read_behind, without_padding
 from scorers._common.checks import check_ranges
 from scorers._common.commands import Parser, serve
-from scorers._common.terminal import silence
 from scorers._common.files import JsonLines, read_lines
 from scorers._common.markdown import markdown_row, markdown_table
+from scorers._common.terminal import silence
 from scorers.evidence import Asked, Evidence, Form
 
 from ..harness.corpora import Corpus, Document

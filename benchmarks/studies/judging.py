@@ -25,8 +25,8 @@ import scorers
 from decoding.models import loading as models
 from scorers._common.checks import Range, check_ranges
 from scorers._common.commands import Parser, serve
-from scorers._common.terminal import silence, table
 from scorers._common.files import JsonLines, read_lines
+from scorers._common.terminal import silence, table
 from scorers.ranker import PACKAGED, SETTINGS, find_encoder
 from scorers.ranker_training.accuracy import WAYS, mean_with_interval
 from scorers.ranker_training.negatives import Generator, generate_into, read_generated

@@ -19,9 +19,9 @@ import decoding
 from decoding.models.tokenization import read_behind, without_padding
 from scorers._common.checks import check_ranges
 from scorers._common.commands import Parser, serve
-from scorers._common.terminal import silence
 from scorers._common.files import read_text
 from scorers._common.markdown import markdown_row, markdown_table
+from scorers._common.terminal import silence
 
 from ..harness.corpora import Document, Prompt, make_prompts
 from ..metrics.diversity import diversity

