@@ -6,8 +6,6 @@ Text files are read here too, packed by gzip or not.
 import gzip
 import json
 import os
-import socket
-import uuid
 import weakref
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -76,7 +74,7 @@ def replacing(path: Path, *, folder: Path | None = None, durable: bool = True) -
         >>> file.read_text(), [other.name for other in file.parent.iterdir()]
         ('0.5', ['scores.txt'])
     """
-    scratch = (folder or path.parent) / f".{path.stem}.{uuid.uuid4().hex[:8]}.part{path.suffix}"
+    scratch = (folder or path.parent) / f".{path.stem}.{os.urandom(4).hex()}.part{path.suffix}"
     try:
         yield scratch
         if durable:
@@ -242,6 +240,8 @@ def hold(path: Path) -> Any:
     Raises:
         ValueError: another process has it.
     """
+    import socket
+
     from filelock import FileLock, Timeout
 
     lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0, is_singleton=True)
