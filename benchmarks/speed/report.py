@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scorers._common.files import replacing
 from scorers._common.markdown import markdown_table
 
 from .cases import GREEDY, median_ms
@@ -151,7 +152,8 @@ def plot(results: Mapping[str, Any], file: Path) -> bool:
         draw(panel, sorted((case for case in found if case["batch"] == batch), key=lambda case: case["context"]))
         panel.set(title=f"batch {batch}", xlabel="context, tokens", ylabel="ms a token", yscale="log")
     panels[0][-1].legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1, 1))
-    figure.savefig(file)
+    with replacing(file) as scratch:
+        figure.savefig(scratch)
     plt.close(figure)
     return True
 

@@ -22,7 +22,7 @@ from decoding.jobs.results import Results
 from decoding.jobs.synthesis import Synthesis, read_made
 from scorers._common.checks import check_ranges
 from scorers._common.commands import Parser, serve
-from scorers._common.files import JsonLines, to_line, write_json, write_whole
+from scorers._common.files import JsonLines, replacing, to_line, write_json, write_whole
 from scorers._common.markdown import markdown_table
 from scorers._common.packages import find_in_package
 
@@ -307,4 +307,5 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     )
     axes.set(xscale="log", xlabel="perplexity under the judge (log)", ylabel="diversity", title="labels: eta")
     axes.legend(fontsize=7)
-    figure.savefig(path)
+    with replacing(path) as scratch:
+        figure.savefig(scratch)

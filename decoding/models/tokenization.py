@@ -5,8 +5,10 @@ from functools import partial
 from typing import Any
 
 from torch import Tensor
-from transformers import AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+from scorers._common.loading import first_line, load_tokenizer
 
 SPACE = "\N{LOWER ONE EIGHTH BLOCK}"  # SentencePiece's
 BYTES = {character: byte for byte, character in bytes_to_unicode().items()}  # of byte-level pieces
@@ -22,10 +24,9 @@ def tokenizer_of(model: PreTrainedModel) -> Any:
     try:
         if not place:
             raise OSError("the model was not loaded from anywhere")
-        return AutoTokenizer.from_pretrained(place)
+        return load_tokenizer(place)
     except (OSError, ValueError, ImportError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"a scorer reads texts: give the reranker tokenizer=... ({reason})") from error
+        raise ValueError(f"a scorer reads texts: give the reranker tokenizer=... ({first_line(error)})") from error
 
 
 def read_behind(tokenizer: Any, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]) -> list[str]:

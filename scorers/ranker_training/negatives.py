@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 from tqdm import tqdm
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 
 from .._common.files import JsonLines, read_json_lines
-from .._common.loading import load_config, load_tokenizer
+from .._common.loading import load_config, load_model, load_tokenizer
 from .pairs import Window
 
 STRANGER = ': needs "prompt" and "continuation", two texts'
@@ -86,11 +86,12 @@ class Generator:
         return {"model": Path(self.name).name, **{name: getattr(self, name) for name in names}}
 
     def _load(self) -> tuple[Any, Any]:
-        tokenizer = AutoTokenizer.from_pretrained(self.name, padding_side="left", truncation_side="left")
+        tokenizer = load_tokenizer(self.name)
+        tokenizer.padding_side = tokenizer.truncation_side = "left"
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
-        model = AutoModelForCausalLM.from_pretrained(self.name, dtype=getattr(torch, self.dtype))
-        return model.eval().to(self.device), tokenizer
+        dtype = getattr(torch, self.dtype)
+        return load_model(AutoModelForCausalLM, self.name, device=self.device, dtype=dtype), tokenizer
 
     def _continue(self, model: Any, tokenizer: Any, prefixes: Sequence[str], seed: int) -> list[str]:
         inputs = tokenizer(list(prefixes), return_tensors="pt", padding=True, truncation=True, max_length=self.context)
