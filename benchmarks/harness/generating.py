@@ -58,6 +58,8 @@ class Rows:
             own = self.lines is not None and file == self.path
             rows = self.lines.rows if self.lines and own else read_json_lines(file, check_row, stranger=STRANGER)
             self.rows |= {row["key"]: row for row in rows}
+            if self.lines and own:
+                self.lines.append([])  # cut off what is torn, so that other processes need not read past it
 
     def append(self, rows: Sequence[dict[str, Any]]) -> None:
         """Write rows; when this returns, no kill can take them."""
