@@ -42,8 +42,8 @@ class Wanted:
 class Rows:
     """The rows in a folder, from however many processes they came, and the file that this process appends to.
 
-    A line that a kill has cut short is cut off before the next is written. `reads_only`: nothing will be written, and
-    another process may be writing.
+    A line that a kill has cut short is cut off when this process opens its file. `reads_only`: nothing will be written,
+    and another process may be writing.
 
     Raises:
         ValueError: a whole line that is not a row, or another process writes to the file of this one.
