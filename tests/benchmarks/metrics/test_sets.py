@@ -3,6 +3,7 @@
 import ast
 import itertools
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -262,6 +263,54 @@ def test_equal_histograms_are_one():
     found = mauve(p, p, buckets=2)
     assert found.value == found.star.value == 1
     assert found.frontier_integral.value == pytest.approx(0)
+
+
+CURVES = """
+import json, warnings
+import numpy as np
+from benchmarks.metrics.mauve import mauve
+warnings.simplefilter("ignore")
+rng = np.random.default_rng(3)
+one = np.ones((100, 2))
+near = np.concatenate([rng.normal(size=(10, 4))] * 10)
+found = {
+    "one point": mauve(one, one, ceiling=False, buckets=2),
+    "equal": mauve(near, near[::-1], ceiling=False),
+    "steep": mauve(near, near + rng.normal(0, 0.5, near.shape), ceiling=False, scaling=500.0),
+    "apart": mauve(near, near + 20, ceiling=False),
+}
+print(json.dumps({name: [one.value, one.star.value] for name, one in found.items()}))
+"""
+
+
+@pytest.mark.slow
+def test_the_number_does_not_depend_on_the_processors_sort():
+    """Run with and without the kernels that sort equal points in another order."""
+    pytest.importorskip("mauve")
+    kinds = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
+    plain = {"NPY_DISABLE_CPU_FEATURES": " ".join(kinds)}
+    known = {}
+    for name, more in (("with", {}), ("without", plain)):
+        call = [sys.executable, "-W", "ignore", "-c", CURVES]
+        done = subprocess.run(
+            call, capture_output=True, text=True, check=True, cwd=FOLDER.parents[1], env=os.environ | more
+        )
+        known[name] = json.loads(done.stdout)
+    assert known["with"]["one point"] == pytest.approx([1.0, 1.0], abs=1e-12)  # 0.75 by mauve-text, with the kernels
+    for name, values in known["with"].items():
+        assert values == pytest.approx(known["without"][name], abs=1e-12), name
+
+
+@pytest.mark.parametrize("scaling", [1.0, 5.0])
+def test_area_of_the_frontier_is_mauve_texts_where_no_points_are_equal(scaling):
+    from mauve import compute_mauve
+
+    rng = np.random.default_rng(9)
+    p, q = rng.normal(size=(80, 3)), rng.normal(0.5, 1, (80, 3))
+    theirs = compute_mauve(p_features=p, q_features=q, seed=0, verbose=False, mauve_scaling_factor=scaling)
+    ours = mauves.once(p, q, 0, None, scaling)
+    assert (ours.mauve, ours.mauve_star) == pytest.approx((theirs.mauve, theirs.mauve_star), abs=1e-12)
+    assert 0 < ours.mauve < 1
 
 
 def test_few_texts_warn():
