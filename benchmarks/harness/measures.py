@@ -183,7 +183,7 @@ def seconds(texts: Texts) -> Estimate:
     """The mean time of a text."""
     from ..metrics.uncertainty import bootstrap
 
-    return bootstrap(np.asarray(texts.seconds, dtype=float), **texts.pairs)
+    return bootstrap(np.asarray(texts.seconds, dtype=float), **texts.pairs, bounds=(0.0, np.inf))
 
 
 METRICS = [

@@ -6,7 +6,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from .uncertainty import CHUNK, Bootstrapped, Estimate, Jackknifed, draws, jackknife_error, jackknife_interval
+from .uncertainty import (
+    CHUNK,
+    Bootstrapped,
+    Estimate,
+    Jackknifed,
+    interval_of_sums,
+    jackknife_error,
+    jackknife_interval,
+)
 
 
 @dataclass(frozen=True)
@@ -69,10 +77,16 @@ def compare_counts(a: Bootstrapped, b: Bootstrapped, permutations: int, seed: in
         found = a.statistic(of_a + swap) - a.statistic(of_b - swap)
         larger += int((np.abs(found) >= abs(observed) * (1 - 1e-9)).sum())
         known += int((~np.isnan(found)).sum())
-    found = [a.statistic(draw @ a.counts) - a.statistic(draw @ b.counts) for draw in draws(n, permutations, seed)]
-    low, high = np.nanquantile(np.concatenate(found), [0.025, 0.975]) if n > 1 else (np.nan, np.nan)
+    columns = a.counts.shape[1]
+
+    def difference(sums: NDArray) -> NDArray:
+        return a.statistic(sums[..., :columns]) - a.statistic(sums[..., columns:])
+
+    low, high = interval_of_sums(np.concatenate([a.counts, b.counts], 1), difference, permutations, seed)
+    if np.isnan(low) and not change.any():  # the very same counts
+        low = high = observed
     p = (1 + larger) / (1 + known) if not np.isnan(observed) else np.nan
-    return Comparison(observed, float(low), float(high), p, f"swaps of {n} prompts, paired bootstrap", n)
+    return Comparison(observed, low, high, p, f"swaps of {n} prompts, paired studentised bootstrap", n)
 
 
 def holm(p: ArrayLike) -> NDArray:

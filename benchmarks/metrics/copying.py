@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from .diversity import Prompts, Tokenize, check, n_grams
+from .diversity import SHARE, Prompts, Tokenize, check, n_grams
 from .uncertainty import Bootstrapped, bootstrap, ratio
 
 
@@ -33,7 +33,7 @@ def copied_from_prompt(
     for prefix, text in zip(prefixes, continuations, strict=True):
         known, grams = set(n_grams(tokenize(prefix), n)), [*n_grams(tokenize(text), n)]
         rows.append((sum(gram in known for gram in grams), len(grams)))
-    return bootstrap(rows, ratio, prompts=prompts)
+    return bootstrap(rows, ratio, prompts=prompts, bounds=SHARE)
 
 
 def copied_from(
@@ -72,7 +72,8 @@ def copied_from(
     known = set()
     for source in lines(sources) if isinstance(sources, Path) else sources:
         known.update(wanted.intersection(n_grams(tokenize(source), n)))
-    return bootstrap([(sum(gram in known for gram in found), len(found)) for found in grams], ratio, prompts=prompts)
+    counts = [(sum(gram in known for gram in found), len(found)) for found in grams]
+    return bootstrap(counts, ratio, prompts=prompts, bounds=SHARE)
 
 
 def lines(file: Path) -> Iterable[str]:

@@ -7,6 +7,7 @@ some continue the same.
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from .uncertainty import Bootstrapped, Jackknifed, bootstrap, jackknife, ratio
 Tokenize = Callable[[str], Sequence[Hashable]]
 Prompts = Sequence[Hashable] | None
 ORDERS = (2, 3, 4)
+SHARE = (0.0, 1.0)  # what a share can be
 
 
 def rep(texts: Sequence[str], n: int, *, tokenize: Tokenize = str.split, prompts: Prompts = None) -> Bootstrapped:
@@ -29,7 +31,7 @@ def rep(texts: Sequence[str], n: int, *, tokenize: Tokenize = str.split, prompts
         0.19999999999999996
     """
     check(texts, n)
-    return bootstrap(unique_and_total(texts, [n], tokenize), repeated, prompts=prompts)
+    return bootstrap(unique_and_total(texts, [n], tokenize), repeated, prompts=prompts, bounds=SHARE)
 
 
 def diversity(texts: Sequence[str], *, tokenize: Tokenize = str.split, prompts: Prompts = None) -> Bootstrapped:
@@ -40,7 +42,7 @@ def diversity(texts: Sequence[str], *, tokenize: Tokenize = str.split, prompts: 
         0.625
     """
     check(texts, 1)
-    return bootstrap(unique_and_total(texts, ORDERS, tokenize), product, prompts=prompts)
+    return bootstrap(unique_and_total(texts, ORDERS, tokenize), product, prompts=prompts, bounds=SHARE)
 
 
 def diversity_simctg(texts: Sequence[str], *, tokenize: Tokenize = str.split, prompts: Prompts = None) -> Bootstrapped:
@@ -53,7 +55,9 @@ def diversity_simctg(texts: Sequence[str], *, tokenize: Tokenize = str.split, pr
         57.14399999999999
     """
     check(texts, 1)
-    return bootstrap(unique_and_total(texts, ORDERS, tokenize, leave=1), rounded_product, prompts=prompts)
+    counts = unique_and_total(texts, ORDERS, tokenize, leave=1)
+    found = bootstrap(counts, product_in_per_cent, prompts=prompts, bounds=(0.0, 100.0))
+    return replace(found, value=float(rounded_product(found.counts.sum(0))))  # steps of rounding have no error
 
 
 def diversity_per_text(
@@ -68,7 +72,7 @@ def diversity_per_text(
         0.6666666666666666
     """
     check(texts, 1)
-    return bootstrap(product(unique_and_total(texts, ORDERS, tokenize)), prompts=prompts)
+    return bootstrap(product(unique_and_total(texts, ORDERS, tokenize)), prompts=prompts, bounds=SHARE)
 
 
 def distinct(
@@ -159,7 +163,7 @@ def gen_length(texts: Sequence[str], *, tokenize: Tokenize = str.split, prompts:
         2.0
     """
     check(texts, 1)
-    return bootstrap([len(tokenize(text)) for text in texts], prompts=prompts)
+    return bootstrap([len(tokenize(text)) for text in texts], prompts=prompts, bounds=(0.0, np.inf))
 
 
 def share_empty(texts: Sequence[str], *, prompts: Prompts = None) -> Bootstrapped:
@@ -170,7 +174,7 @@ def share_empty(texts: Sequence[str], *, prompts: Prompts = None) -> Bootstrappe
         0.5
     """
     check(texts, 1)
-    return bootstrap([float(not text.strip()) for text in texts], prompts=prompts)
+    return bootstrap([float(not text.strip()) for text in texts], prompts=prompts, bounds=SHARE)
 
 
 def unique_and_total(texts: Sequence[str], orders: Sequence[int], tokenize: Tokenize, leave: int = 0) -> NDArray:
@@ -197,6 +201,11 @@ def repeated(sums: NDArray) -> NDArray:
 def product(sums: NDArray) -> NDArray:
     """(..., 2 K) unique and total of K orders -> the product of unique / total; NaN where an order has none."""
     return ratio(sums.reshape(*sums.shape[:-1], -1, 2)).prod(-1)
+
+
+def product_in_per_cent(sums: NDArray) -> NDArray:
+    """`product`, 0 to 100."""
+    return 100 * product(sums)
 
 
 def rounded_product(sums: NDArray) -> NDArray:

@@ -159,8 +159,8 @@ class LayerSums:
 
         return Isotropy(
             layer, self.texts, tokens,
-            within=bootstrap(pairs, one_less),
-            within_per_text=bootstrap(1 - ratio(pairs)),
+            within=bootstrap(pairs, one_less, bounds=(0.0, 2.0)),
+            within_per_text=bootstrap(1 - ratio(pairs), bounds=(0.0, 2.0)),
             across=self.over_blocks(
                 used, lambda skipped: float(self.cosines([b for b in used if b != skipped]).sum()), (-1.0, 1.0)
             ),

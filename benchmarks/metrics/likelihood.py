@@ -88,7 +88,7 @@ def perplexity(likelihoods: NDArray, *, prompts: Prompts = None) -> Bootstrapped
         >>> round(perplexity(np.array([[-2.0, 1], [-4.0, 5]])).value, 4)
         2.7183
     """
-    return bootstrap(likelihoods, exp_of_loss, prompts=prompts)
+    return bootstrap(likelihoods, exp_of_loss, prompts=prompts, bounds=(1.0, np.inf))
 
 
 def coherence(likelihoods: NDArray, *, prompts: Prompts = None) -> Bootstrapped:
@@ -106,7 +106,8 @@ def coherence(likelihoods: NDArray, *, prompts: Prompts = None) -> Bootstrapped:
         -1.5
     """
     sums, tokens = np.asarray(likelihoods, dtype=float).T
-    return bootstrap(np.divide(sums, tokens, out=np.full(len(sums), np.nan), where=tokens > 0), prompts=prompts)
+    means = np.divide(sums, tokens, out=np.full(len(sums), np.nan), where=tokens > 0)
+    return bootstrap(means, prompts=prompts, bounds=(-np.inf, 0.0))
 
 
 def exp_of_loss(sums: NDArray) -> NDArray:

@@ -28,7 +28,7 @@ def embedding_coherence(prefixes: ArrayLike, continuations: ArrayLike, *, prompt
     a, b = units(prefixes), units(continuations)
     if a.shape != b.shape:
         raise ValueError(f"prefixes and continuations must have one shape, not {a.shape} and {b.shape}")
-    return bootstrap((a * b).sum(1), prompts=prompts)
+    return bootstrap((a * b).sum(1), prompts=prompts, bounds=(-1.0, 1.0))
 
 
 def self_similarity(embeddings: ArrayLike, *, prompts: Prompts = None, blocks: int = 20) -> Jackknifed:

@@ -129,7 +129,7 @@ def test_intervals_are_over_texts():
         estimate = getattr(one, name)
         assert estimate.low < estimate.value < estimate.high, name
         assert estimate.n == 40
-    assert one.within.how == "95% percentile bootstrap over 40 prompts"
+    assert one.within.how == "95% studentised bootstrap over 40 prompts"
     assert one.isoscore.how == "95% jackknife over 8 blocks of 40 texts"
     kept = [h for i, h in enumerate(texts) if i % 8 != 3]
     [without] = isotropy([TextStates(i, 0, h) for i, h in enumerate(kept)], skip=0)[None]

@@ -20,27 +20,72 @@ def ratio_of(a, b, axis=-1):
     return a.sum(axis) / b.sum(axis)
 
 
-def test_bootstrap_of_a_mean_is_scipys():
-    values = RNG.exponential(size=80)
-    found = bootstrap(values, resamples=9999)
-    expected = stats.bootstrap(
-        (values,), np.mean, method="percentile", rng=np.random.default_rng(1)
-    ).confidence_interval
+def studentised(rows, statistic, resamples, seed):
+    """The interval, an obvious way: one resample after the other, one prompt left out after the other."""
+    n = len(rows)
+
+    def error(sample):
+        without = [statistic(np.delete(sample, i, 0).sum(0)) for i in range(n)]
+        return np.sqrt((n - 1) / n * np.sum((without - np.mean(without)) ** 2))
+
+    value, distances = statistic(rows.sum(0)), []
+    for counts in np.concatenate([*uncertainty.draws(n, resamples, seed)]):
+        sample = np.repeat(rows, counts.astype(int), 0)
+        if error(sample) > 1e-9 * error(rows):
+            distances.append((statistic(sample.sum(0)) - value) / error(sample))
+    t, (low, high) = stats.t.ppf(0.975, n - 1), np.quantile(distances, [0.025, 0.975])
+    return value - max(high, t) * error(rows), value - min(low, -t) * error(rows)
+
+
+@pytest.mark.parametrize("n", [2, 3, 8, 20])
+@pytest.mark.parametrize("kind", ["mean", "ratio", "product"])
+def test_bootstrap_is_the_studentised_one_written_out(kind, n):
+    rng = np.random.default_rng(n)
+    counts = {
+        "mean": np.stack([rng.exponential(size=n), np.ones(n)], 1),
+        "ratio": np.stack([rng.poisson(5, n), rng.poisson(20, n) + 1], 1),
+        "product": np.stack([rng.poisson(5, n), rng.poisson(9, n) + 1, rng.poisson(5, n), rng.poisson(9, n) + 1], 1),
+    }[kind].astype(float)
+    statistic = (lambda s: uncertainty.ratio(s[..., :2]) * uncertainty.ratio(s[..., 2:])) if kind == "product" else None
+    found = bootstrap(counts, statistic or uncertainty.ratio, resamples=300, seed=4)
+    expected = studentised(counts, statistic or uncertainty.ratio, 300, 4)
+    assert (found.low, found.high) == pytest.approx(expected)
+    assert found.low < found.value < found.high
+
+
+def test_bootstrap_of_many_prompts_is_near_scipys():
+    values = RNG.exponential(size=400)
+    found = bootstrap(values)
+    expected = stats.bootstrap((values,), np.mean, method="BCa", rng=np.random.default_rng(1)).confidence_interval
     assert found.value == pytest.approx(values.mean())
-    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.02)
-    assert found.n == 80
-    assert "80 prompts" in found.how
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.01)
+    assert (found.n, found.how) == (400, "95% studentised bootstrap over 400 prompts")
 
 
-def test_bootstrap_of_a_ratio_of_sums_is_scipys():
-    a, b = RNG.poisson(5, 60), RNG.poisson(20, 60) + 1
+def test_bootstrap_of_a_ratio_of_sums_is_near_scipys():
+    a, b = RNG.poisson(5, 400), RNG.poisson(20, 400) + 1
     found = bootstrap(np.stack([a, b], 1))
     expected = stats.bootstrap(
-        (a, b), ratio_of, paired=True, method="percentile", rng=np.random.default_rng(1)
+        (a, b), ratio_of, paired=True, method="BCa", rng=np.random.default_rng(1)
     ).confidence_interval
     assert found.value == a.sum() / b.sum()
-    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.003)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.002)
     assert found.per_text == pytest.approx(a / b)
+
+
+def test_prompts_that_agree_give_no_interval():
+    found = bootstrap([0.0] * 12)
+    assert (found.value, found.how) == (0.0, "none: all 12 prompts agree")
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
+    found = jackknife(lambda rows: 0.5, 12)
+    assert (found.value, found.how) == (0.5, "none: all 12 blocks of prompts agree")
+    assert math.isnan(found.low)
+
+
+def test_intervals_end_at_the_bounds():
+    found = bootstrap([0.0, 0.0, 1.0, 0.1], bounds=(0.0, 1.0))
+    assert (found.low, found.high) == (0.0, 1.0)
 
 
 def test_chunks_of_draws_change_nothing_but_memory(monkeypatch):
@@ -68,8 +113,7 @@ def test_texts_without_a_value_are_left_out_but_keep_their_place():
     found = bootstrap([1.0, math.nan, 3.0])
     assert found.value == 2
     assert np.isnan(found.per_text[1])
-    assert found.low >= 1
-    assert found.high <= 3
+    assert found.n == 3
 
 
 @pytest.mark.parametrize("found", [bootstrap([1.0]), jackknife(lambda rows: 1.0, 1), over_runs([1.0])], ids=repr)
@@ -94,7 +138,7 @@ def test_blocks_leave_out_equal_numbers_of_prompts_and_never_the_rest():
 
     def statistic(rows):
         seen.append(rows)
-        return 0.0
+        return float(rows[0])
 
     found = jackknife(statistic, 47, blocks=20)
     assert seen[0].tolist() == [*range(47)]
@@ -168,8 +212,8 @@ def test_swaps_are_exact_sign_flips_of_a_mean():
     found = compare_paired(bootstrap(a), bootstrap(b), permutations=20000)
     assert found.p == pytest.approx(exact, abs=0.015)
     assert found.difference == pytest.approx((a - b).mean())
-    expected = stats.bootstrap((a - b,), np.mean, method="percentile", rng=np.random.default_rng(1)).confidence_interval
-    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.05)
+    differences = np.stack([a - b, np.ones(10)], 1)
+    assert (found.low, found.high) == pytest.approx(studentised(differences, uncertainty.ratio, 4000, 0), rel=0.08)
     assert compare_paired(bootstrap(b), bootstrap(a), permutations=20000).p == pytest.approx(found.p, abs=0.02)
 
 
