@@ -14,51 +14,14 @@ from transformers import (
 )
 
 import decoding
-from decoding import ContrastiveSearch, Decoder, Greedy, Reranker, Sample, Step
+from decoding import ContrastiveSearch, Decoder, Greedy, Sample, Step
 from decoding.outputs import stream_settled
-from tests.decoding.pickers.test_contrastive_search import PROMPTS, Mix
 from tests.support import tiny
+from tests.support.calls import PROMPTS
 from tests.support.oracles import methods as oracles
+from tests.support.stub_parts import DECODERS, Tournament, call
 
 MODELS = [tiny.gpt2, tiny.llama]
-
-
-class Tournament(Reranker):
-    """Toy reranker: every third token, the `beams` rows of a prompt with the largest token sums, each forked."""
-
-    def __init__(self, samples=3, beams=2, every=3):
-        self.samples, self.beams, self.every, self.width = samples, beams, every, samples * beams
-
-    def __call__(self, hypotheses):
-        if hypotheses.continuation.shape[1] % self.every:
-            return None
-        return self.top(hypotheses, self.beams).repeat_interleave(self.samples)
-
-    def best(self, hypotheses):
-        return self.top(hypotheses, 1)
-
-    def top(self, hypotheses, n):
-        sums = hypotheses.continuation.sum(1).view(hypotheses.prompts, -1)
-        offset = torch.arange(hypotheses.prompts)[:, None] * sums.shape[1]
-        return (sums.topk(n).indices + offset).flatten()
-
-
-DECODERS = [
-    Decoder(),
-    Decoder(Greedy()),
-    Decoder(ContrastiveSearch(k=4, alpha=0.6)),
-    Decoder(Mix(tiny.gpt2(1)), ContrastiveSearch(k=3)),
-    Decoder(Sample(), Tournament()),
-    Decoder(Mix(tiny.gpt2(1)), Sample(), Tournament()),
-    Decoder(ContrastiveSearch(k=4), Tournament(samples=1, beams=3)),
-]
-
-
-def call(decoder, seed=5, n=9, **options):
-    options = {**tiny.batch([PROMPTS[0], PROMPTS[2]]), "max_new_tokens": n, **options}
-    if decoder.picker is not None and decoder.picker.draws:
-        options |= {"do_sample": True, "generator": torch.Generator().manual_seed(seed)}
-    return options
 
 
 def rebuild(steps):

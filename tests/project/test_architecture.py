@@ -118,7 +118,6 @@ def is_documented(node: ast.AST) -> bool:
     return isinstance(node, kinds) and ast.get_docstring(node) is not None
 
 
-@pytest.mark.xfail(strict=True, reason="shared helpers still have to move to tests/support")
 def test_tests_mirror_the_packages_and_take_helpers_from_support_alone():
     files = list((ROOT / "tests").rglob("test_*.py"))
     assert len(files) >= 50

@@ -7,22 +7,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers.processors import TemplateProcessing
-from transformers import BertConfig, BertModel, GPT2Model, T5Config, T5ForConditionalGeneration
+from transformers import GPT2Model, T5Config, T5ForConditionalGeneration
 
 from scorers import PROMPT_EOL, Embedding, Whitening
 from tests.support import tiny
+from tests.support.encoders import bert
 
 WORDS = tiny.tokenizer()
 PREFIXES = ["The night was", "Hm", "It is warm here, and on it goes"]
 CONTINUATIONS = [" cold. So", " m!", " Say so, said he to her"]
-
-
-def bert():
-    config = BertConfig(
-        vocab_size=tiny.VOCABULARY, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48,
-        max_position_embeddings=64, pad_token_id=0,
-    )  # fmt: skip
-    return tiny.seeded(BertModel(config))
 
 
 def t5():

@@ -4,15 +4,12 @@ import math
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 import decoding
 from scorers import Asked, Evidence, Form
-from tests.support import tiny
+from tests.support.letters import letters_model
 from tests.support.oracles import scorers as oracles
 
-LETTERS = ["<pad>", "<bos>", "<eos>", *"abcdefghijklmnopqrstuvwxyzAEQ:?.{}", "\u0120", "\u010a"]
 FORM = Form("E: {passage}", "\nQ: {question}", "\nA:", examples="ab\nQ: c?\nA: d\n", blind="ab\nA: d\nQ: c?\n")
 ASKED = [
     Asked("who is it?", ("it is ann.", "a long walk by the sea.", "ben"), (0.5, 0.25, 1.25)),
@@ -24,16 +21,7 @@ SAID = [(0, " ann"), (0, " ben"), (1, " a house"), (2, " ann"), (0, " ann\nQ: mo
 
 @pytest.fixture(scope="module")
 def lm():
-    """Letters, a space and a line end, and a model of them."""
-    core = Tokenizer(models.BPE({token: i for i, token in enumerate(LETTERS)}, []))
-    core.pre_tokenizer, core.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    special = {"pad_token": "<pad>", "bos_token": "<bos>", "eos_token": "<eos>"}
-    config = GPT2Config(
-        vocab_size=len(LETTERS), n_positions=160, n_embd=32, n_layer=2, n_head=2, bos_token_id=1, eos_token_id=2,
-        pad_token_id=0,
-    )  # fmt: skip
-    words = PreTrainedTokenizerFast(tokenizer_object=core, padding_side="left", **special)
-    return tiny.seeded(GPT2LMHeadModel(config)), words
+    return letters_model()
 
 
 def expected(lm, of, asked, answer, form=FORM) -> float:

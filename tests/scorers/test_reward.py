@@ -8,14 +8,13 @@ from tokenizers.processors import TemplateProcessing
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
-    GPT2Config,
-    GPT2ForSequenceClassification,
     LlamaConfig,
     LlamaForSequenceClassification,
 )
 
 from scorers import Classifier, Function, Gated, RewardModel, Router, Scorer
 from tests.support import tiny
+from tests.support.encoders import gpt2_reward
 
 WORDS = tiny.tokenizer()
 PREFIXES = ["The night was", "Hm", "It is warm here, and on it goes", ""]
@@ -32,14 +31,6 @@ def llama(labels=1, pad=None, seed=0):
     return tiny.seeded(LlamaForSequenceClassification(config), seed)
 
 
-def gpt2(labels=1):
-    config = GPT2Config(
-        vocab_size=tiny.VOCABULARY, n_embd=32, n_layer=2, n_head=2, n_positions=128, num_labels=labels,
-        bos_token_id=tiny.BOS, eos_token_id=tiny.EOS,
-    )  # fmt: skip
-    return tiny.seeded(GPT2ForSequenceClassification(config))
-
-
 def bert(labels=1):
     config = BertConfig(
         vocab_size=tiny.VOCABULARY, **SIZES, max_position_embeddings=64, num_labels=labels, pad_token_id=0
@@ -47,7 +38,7 @@ def bert(labels=1):
     return tiny.seeded(BertForSequenceClassification(config))
 
 
-MODELS = {"llama": llama(), "gpt2": gpt2(), "bert": bert()}
+MODELS = {"llama": llama(), "gpt2": gpt2_reward(), "bert": bert()}
 
 
 def letters(text):

@@ -25,6 +25,7 @@ from transformers import (
 
 import decoding
 from tests.support import tiny
+from tests.support.judges import TOKENIZER, as_text, judge, judges
 from tests.support.oracles import composed as composed
 from tests.support.oracles import methods as oracles
 
@@ -32,7 +33,6 @@ PROMPTS = [[5, 9, 11, 30, 7], [8, 8, 3]]
 ASIDE = [[30, 31, 32, 33, 34, 35], [9]]
 NEW, EOS = 4, 17  # a token that these models say often, so that rows end at different steps
 MODEL, EXPERT, AMATEUR = (tiny.llama(seed) for seed in range(3))
-TOKENIZER = tiny.tokenizer()
 
 
 @dataclass(frozen=True)
@@ -105,18 +105,8 @@ PICKERS = [  # oracles of the generators of the prompts
 ]  # fmt: skip
 
 
-def judge(prefix: str, text: str) -> float:
-    """A number that depends on every character of both, and not on how long the text is."""
-    return ((sum(map(ord, prefix)) * 31 + sum(i * ord(c) for i, c in enumerate(text, 1))) * 2654435761 % 1000) / 7
-
-
-def judges(prefixes, texts):
-    return [judge(prefix, text) for prefix, text in zip(prefixes, texts, strict=True)]
-
-
 def score(i: int, new: list[int]) -> float:
-    text = lambda ids: TOKENIZER.decode(ids, skip_special_tokens=True)
-    return judge(text(PROMPTS[i]), text(new))
+    return judge(as_text(PROMPTS[i]), as_text(new))
 
 
 RERANKERS = [

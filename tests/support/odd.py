@@ -16,6 +16,8 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 import decoding
 from tests.support import tiny
+from tests.support.odd_files import FILES
+from tests.support.odd_texts import SCORERS, TEXTS
 from tests.support.oracles import methods as oracles
 from tests.support.oracles import pickers as oracles_pickers
 
@@ -206,9 +208,6 @@ def expected(case: Case, parts: str, model: Any) -> list[list[int]] | None:
 
 def report() -> str:
     """How many odd calls there are, by topic."""
-    from tests.commands.test_odd_commands import FILES
-    from tests.scorers.test_odd_scorers import SCORERS, TEXTS
-
     counts: dict[str, list[int]] = {}
     for case in CASES:
         refused, served = counts.setdefault(case.topic, [0, 0])

@@ -8,8 +8,9 @@ import torch
 
 from benchmarks.speed import reranking as rerank
 from scorers import Function
-from tests.decoding.rerankers.test_rerank import judges
 from tests.support import tiny
+from tests.support.judges import judges
+from tests.support.refusals import refusal
 
 TEXTS = ["the old house", "rain"]
 
@@ -91,15 +92,3 @@ def test_a_row_for_each_way_and_their_ratio(folder, capsys):
 )
 def test_calls_that_cannot_work_are_a_line(call, words, capsys):
     assert words in refusal(rerank.main, call, capsys)
-
-
-def refusal(command, call, capsys):
-    """The one line that a command ends with."""
-    try:
-        status = command(call)
-    except SystemExit as error:
-        status = error.code
-    assert status == 2
-    [line] = capsys.readouterr().err.splitlines()
-    assert line.startswith("benchmarks: error: ")
-    return line

@@ -10,7 +10,7 @@ from benchmarks.studies import evidence
 from benchmarks.studies.evidence import Question, Retriever, cut, f1, plain, table, vote
 from scorers import Evidence, Likelihood
 from scorers.evidence import Asked
-from tests.scorers.test_evidence import lm  # noqa: F401  (a fixture)
+from tests.support.letters import letters_model
 
 TEXTS = [
     "Ann keeps the lighthouse. It stands on a rock.", "The town of Bel has a mayor, Ben. He is tall.",
@@ -19,8 +19,13 @@ TEXTS = [
 QUESTIONS = [("Who keeps the lighthouse?", ["Ann"]), ("Who wrote the book?", ["Cara", "the Cara"])]
 
 
+@pytest.fixture(scope="module")
+def lm():
+    return letters_model()
+
+
 @pytest.fixture
-def folder(lm, tmp_path):  # noqa: F811
+def folder(lm, tmp_path):
     model, words = lm
     model.float().save_pretrained(tmp_path)
     model.double()
@@ -51,7 +56,7 @@ def short(monkeypatch):
     monkeypatch.setattr(evidence, "CLOSED", "{question}\nAnswer:")
 
 
-def test_answers_are_those_that_score_best_under_every_passage(folder, capsys, short, lm):  # noqa: F811
+def test_answers_are_those_that_score_best_under_every_passage(folder, capsys, short, lm):
     out = folder / "out.jsonl"
     status, printed, err = run(folder, capsys, "--output", out)
     assert (status, err) == (0, "")
@@ -136,7 +141,7 @@ def test_answers_are_compared_as_squad_compares_them():
     assert vote(["b", "A.", "a"]) == "A."
 
 
-def test_candidates_end_where_an_answer_ends_and_blank_samples_are_none(lm, monkeypatch):  # noqa: F811
+def test_candidates_end_where_an_answer_ends_and_blank_samples_are_none(lm, monkeypatch):
     asked = {}
 
     def generate(model, **options):
@@ -155,7 +160,7 @@ def test_candidates_end_where_an_answer_ends_and_blank_samples_are_none(lm, monk
     assert [generator.initial_seed() for generator in asked["generator"]] == [4, 5]
 
 
-def test_a_blank_answer_is_chosen_by_nobody(lm, short):  # noqa: F811
+def test_a_blank_answer_is_chosen_by_nobody(lm, short):
     scores = evidence.score(*lm, Asked("who is it?", ("it is ann.", "ben")), ["ann", "", "ben"], 2)
     assert {own[1] for own in scores.values()} == {float("-inf")}
     assert len({own[i] for own in scores.values() for i in (0, 2)}) == 8

@@ -9,9 +9,9 @@ import pytest
 from benchmarks.studies import judging
 from scorers import MBR, Function, Scorer
 from scorers.ranker_training.pairs import Window
-from tests.benchmarks.speed.test_reranking import refusal
-from tests.scorers.test_ranker import WORDS, bert, make, word_tokenizer
 from tests.support import tiny
+from tests.support.rankers import WORDS, bert, make_ranker, word_tokenizer
+from tests.support.refusals import refusal
 
 
 def book(number):
@@ -111,7 +111,7 @@ def test_every_scorer_gets_a_row_and_a_killed_run_goes_on(documents, votes, tmp_
     bert().float().save_pretrained(tmp_path / "encoder")
     word_tokenizer().save_pretrained(tmp_path / "encoder")
     monkeypatch.setattr(judging, "find_encoder", lambda name: tmp_path / "encoder")
-    monkeypatch.setattr(judging.scorers.Ranker, "from_pretrained", make)
+    monkeypatch.setattr(judging.scorers.Ranker, "from_pretrained", make_ranker)
     model = tiny.llama().float()
     model.config.max_position_embeddings = 1024  # rotary: any number will do
     model.save_pretrained(tmp_path / "model")

@@ -16,9 +16,9 @@ from benchmarks.metrics.uncertainty import bootstrap
 from benchmarks.metrics.words import words
 from benchmarks.studies import languages
 from benchmarks.studies.languages import Declaration
-from tests.decoding.rerankers.test_rerank import bytes_tokenizer
 from tests.support import tiny
 from tests.support.oracles import methods as oracles
+from tests.support.tokenizers import bytes_tokenizer
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import decoding
 from decoding import ContextAware, ContrastiveSearch, DebiasSampling, Decoder, NegativePrompt, Sample, Steer
 from decoding.engine import batched_contexts
 from decoding.engine.batched_contexts import group_contexts
-from tests.decoding.pickers.test_contrastive_search import PROMPTS
-from tests.decoding.test_decoder import Tournament
 from tests.support import tiny
+from tests.support.calls import PROMPTS
+from tests.support.stub_parts import Tournament
 
 MODELS = [tiny.gpt2, tiny.llama]
 NEAR = [[30, 31, 32, 33, 34, 35, 36, 37], [9, 10], [10, 11, 40]]  # as wide as the prompts, but for one

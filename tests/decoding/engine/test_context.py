@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from decoding import Context
 from tests.support import tiny
+from tests.support.contexts import check_rows
 from tests.support.oracles import methods as oracles
 
 PROMPTS = [[5, 9, 11, 30, 7], [8, 8, 3], [12]]
@@ -41,19 +42,8 @@ def test_random_programs_of_feeding_and_selecting_equal_a_recomputation(data):
             texts = [[*text, token] for text, token in zip(texts, column, strict=True)]
             continuation = torch.cat([continuation, torch.tensor(column)[:, None]], dim=1)
         if data.draw(st.booleans()):  # else let selections and tokens pile up
-            check(context, continuation, model, texts)
-    check(context, continuation, model, texts)
-
-
-def check(context, continuation, model, texts):
-    logits, states, newest, mask = context(continuation), context.states, context.newest, context.mask
-    assert logits.dtype == torch.float32
-    for row, text in enumerate(texts):
-        expected, hidden = oracles.read(model, text)
-        unit = hidden / hidden.norm(dim=-1, keepdim=True)
-        torch.testing.assert_close(logits[row], expected, rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(states[row][mask[row].bool()], unit)
-        torch.testing.assert_close(newest[row], unit[-1])
+            check_rows(context, continuation, model, texts)
+    check_rows(context, continuation, model, texts)
 
 
 def test_only_new_tokens_are_fed_and_lazily():

@@ -12,8 +12,8 @@ import decoding
 from decoding import Context, ContrastiveSearch, Rerank
 from decoding.engine import prefix_sharing, slot_layer
 from decoding.engine.probe import PROBED, ProbeResult
-from tests.decoding.engine.test_context import check
 from tests.support import tiny
+from tests.support.contexts import check_rows
 from tests.support.families import FAMILIES
 from tests.support.oracles import methods as oracles
 
@@ -69,7 +69,7 @@ def test_random_programs_equal_a_recomputation(model, data):
         if data.draw(st.booleans()):
             rows.read(continuation)
             check_mask(rows, continuation)
-    check(rows, continuation, model, texts)
+    check_rows(rows, continuation, model, texts)
     assert rows._tree is not None or continuation.shape[1] == 0
 
 
@@ -132,7 +132,7 @@ def test_samples_share_the_prompt_until_they_are_too_long_for_it(monkeypatch):
         widths.append(rows._tree.visible.shape[1])
     assert widths[0] == 6
     assert widths[-1] == 1
-    check(rows, continuation, model, [PROMPTS[0] + row for row in continuation.tolist()])
+    check_rows(rows, continuation, model, [PROMPTS[0] + row for row in continuation.tolist()])
 
 
 # What each family does, seen here and not looked up: those that take a mask of their caller's, and no others.

@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import LogitsProcessor, UnbatchedClassifierFreeGuidanceLogitsProcessor
+from transformers import UnbatchedClassifierFreeGuidanceLogitsProcessor
 
 import decoding
 from decoding import (
@@ -20,10 +20,12 @@ from decoding import (
     Steer,
 )
 from decoding.guides.guidance import Guidance, combine, plausible
-from tests.decoding.pickers.test_contrastive_search import PROMPTS, continuations
-from tests.decoding.test_decoder import Tournament
 from tests.support import tiny
+from tests.support.calls import PROMPTS, continuations
 from tests.support.oracles import methods as oracles
+from tests.support.oracles.processors import OracleProcessor
+from tests.support.saved import saved
+from tests.support.stub_parts import Tournament
 
 MODELS = [tiny.gpt2, tiny.llama]
 ASIDE = [[30, 31, 32, 33, 34, 35], [9], [10, 11, 40]]  # second prompts: longer, shorter, as long
@@ -81,28 +83,12 @@ def cases(make):
 METHODS = list(cases(tiny.gpt2))
 
 
-class Slow(LogitsProcessor):
-    """An oracle inside transformers' own `generate`: reads every row anew, whatever was done to the rows."""
-
-    def __init__(self, model, oracle, prompts):
-        self.model, self.prompts = model, prompts
-        self.guides = [oracles.guided(oracle(i)) for i in range(len(prompts))]
-
-    def __call__(self, input_ids, scores):
-        width, copies, rows = max(map(len, self.prompts)), len(scores) // len(self.prompts), []
-        for r, row in enumerate(input_ids.tolist()):
-            i = r // copies
-            ids = self.prompts[i] + row[width:]
-            rows.append(self.guides[i](ids, oracles.read(self.model, ids)[0]))
-        return torch.stack(rows)
-
-
 def ways(make, method, prompts=PROMPTS, **options):
     """The rows by the oracle, by our loop, and by the guide as a processor of transformers' own loop."""
     model, (guide, oracle), inputs = make(0), cases(make)[method], tiny.batch(prompts)
     generator = lambda: torch.manual_seed(3)
     generator()
-    slow = model.generate(**inputs, logits_processor=[Slow(model, oracle, prompts)], **options)
+    slow = model.generate(**inputs, logits_processor=[OracleProcessor(model, oracle, prompts)], **options)
     generator()
     processor = GuideProcessor(model, guide, **inputs)
     plain = model.generate(**inputs, logits_processor=[processor], **options)
@@ -290,7 +276,7 @@ class TestTransformersOwn:
 
     def oracle(self, model, prompts, negatives, **options):
         guide = lambda i: oracles.classifier_free_guidance(model, prompts[i], negatives[i], 1.8)
-        slow = Slow(model, guide, prompts)
+        slow = OracleProcessor(model, guide, prompts)
         options = {"max_new_tokens": 7, "do_sample": False, **options}
         return model.generate(**tiny.batch(prompts), logits_processor=[slow], **options)
 
@@ -445,16 +431,6 @@ def test_padded_vocabularies(make):
         assert out.tolist() == decoding.generate(expert, **inputs, processors=[guide(model)], max_new_tokens=6).tolist()
 
 
-def saved(model, folder, tokens=None):
-    model.config.name_or_path = ""
-    model.save_pretrained(folder)
-    tokenizer = tiny.tokenizer()
-    if tokens:
-        tokenizer.add_tokens(tokens)
-    tokenizer.save_pretrained(folder)
-    return str(folder)
-
-
 def test_experts_by_folder_and_tokenizers_that_disagree(tmp_path):
     base, _ = decoding.load(saved(tiny.llama(0), tmp_path / "base"))
     folder = saved(tiny.llama(1), tmp_path / "expert", ["<more>"])
@@ -572,5 +548,7 @@ class TestProcessor:
         inputs, options = tiny.batch(prompts), {"num_beams": 3, "max_new_tokens": 6, "do_sample": False}
         out = model.generate(**inputs, logits_processor=[GuideProcessor(model, guide, **inputs)], **options)
         oracle = lambda i: oracles.classifier_free_guidance(model, prompts[i], ASIDE[i], 2.5)
-        assert torch.equal(out, model.generate(**inputs, logits_processor=[Slow(model, oracle, prompts)], **options))
+        assert torch.equal(
+            out, model.generate(**inputs, logits_processor=[OracleProcessor(model, oracle, prompts)], **options)
+        )
         assert len({tuple(row) for row in out.tolist()}) > 1

@@ -5,27 +5,15 @@ import threading
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
 
 import decoding
 from decoding import Adapter, ContrastiveSearch, GuideProcessor, Steer
-from tests.decoding.pickers.test_contrastive_search import PROMPTS
 from tests.support import tiny
+from tests.support.calls import PROMPTS
+from tests.support.saved import save_adapter
 
 NEGATIVES = [[30, 31, 32, 33, 34, 35], [9], [10, 11, 40]]
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft uses the old name
-
-
-def save_adapter(folder, seed=1):
-    """A LoRA adapter of the tiny Llama that changes it a lot; and the same model with the adapter merged into it."""
-    config = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False)
-    torch.manual_seed(seed)
-    tuned = get_peft_model(tiny.llama(), config)
-    for name, parameter in tuned.named_parameters():
-        if "lora_" in name:
-            parameter.data = torch.randn_like(parameter) * 0.3
-    tuned.save_pretrained(folder, save_embedding_layers=False)
-    return tuned.merge_and_unload().eval()
 
 
 @pytest.fixture(scope="module")

@@ -27,10 +27,10 @@ from decoding import (
     Span,
     UnknownImage,
 )
-from tests.decoding.guides.test_guides import Slow
-from tests.decoding.pickers.test_contrastive_search import PROMPTS, continuations
 from tests.support import tiny
+from tests.support.calls import PROMPTS, continuations
 from tests.support.oracles import methods as oracles
+from tests.support.oracles.processors import OracleProcessor
 
 MODELS = [tiny.gpt2, tiny.llama]
 TEXTS = ["It rains. What falls?", "The sun shines today. What is up?"]
@@ -73,7 +73,9 @@ def test_one_second_prompt_and_one_for_each(make, n):
         each = aside * 3 if len(aside) == 1 else aside
         oracle = lambda i, each=each: oracles.debias_sampling(model, PROMPTS[i], [each[i]], 1.0, 0.1)
         torch.manual_seed(0)
-        assert torch.equal(out, model.generate(**inputs, logits_processor=[Slow(model, oracle, PROMPTS)], **options))
+        assert torch.equal(
+            out, model.generate(**inputs, logits_processor=[OracleProcessor(model, oracle, PROMPTS)], **options)
+        )
 
 
 @pytest.mark.parametrize("make", MODELS)

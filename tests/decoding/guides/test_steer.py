@@ -10,9 +10,9 @@ import decoding
 from decoding import steer
 from decoding.jobs.examples import read_examples
 from decoding.jobs.synthesis import Synthesis, read_made
-from tests.decoding.guides.test_guides import saved
 from tests.support import tiny
 from tests.support.oracles import methods as oracles
+from tests.support.saved import saved
 
 REAL = ["is it far", "the red sun", "a dim star", "gas and dust", "an old disk"]
 
@@ -161,7 +161,7 @@ def test_copies_of_what_is_there_are_marked(folders):
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft uses the old name
 def test_adapter_as_expert_and_the_prompt_it_was_trained_with(call, folders, tmp_path):
-    from tests.decoding.guides.test_second_models import save_adapter
+    from tests.support.saved import save_adapter
 
     save_adapter(tmp_path / "adapter")
     (tmp_path / "adapter" / "finetune.json").write_text('{"prompt": "trained with."}')

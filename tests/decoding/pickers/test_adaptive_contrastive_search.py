@@ -9,9 +9,11 @@ from transformers import RepetitionPenaltyLogitsProcessor, TemperatureLogitsWarp
 import decoding
 from decoding import AdaptiveContrastiveSearch, ContrastiveSearch, Decoder, Rerank
 from decoding.pickers.adaptive_contrastive_search import certainty
-from tests.decoding.pickers.test_contrastive_search import MODELS, PROMPTS, Mix, search, slow_processors
 from tests.support import tiny
+from tests.support.calls import MODELS, PROMPTS, search
 from tests.support.oracles.pickers import adaptive_contrastive_search
+from tests.support.oracles.processors import slow_processors
+from tests.support.stub_parts import Mix
 
 WAYS = [(1.0, 5, 15), (8.0, 5, 15), (20.0, 2, 25)]
 

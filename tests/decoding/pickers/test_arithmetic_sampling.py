@@ -20,10 +20,12 @@ from decoding.pickers import arithmetic_coding as coding
 from decoding.pickers.arithmetic_coding import Interval, Point, shares
 from decoding.pickers.arithmetic_sampling import CODES, Code, spread
 from scorers import Scorer
-from tests.decoding.pickers.test_contrastive_search import MODELS, PROMPTS, Mix, continuations, slow_processors
 from tests.support import tiny
+from tests.support.calls import MODELS, PROMPTS, continuations
 from tests.support.oracles import methods as oracles
 from tests.support.oracles import pickers as oracles_pickers
+from tests.support.oracles.processors import slow_processors
+from tests.support.stub_parts import Mix
 
 POINTS = [Fraction(1, 3), Fraction(7, 10), Fraction(0)]
 

@@ -5,7 +5,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import (
-    LogitsProcessorList,
     NoRepeatNGramLogitsProcessor,
     RepetitionPenaltyLogitsProcessor,
     TemperatureLogitsWarper,
@@ -13,23 +12,12 @@ from transformers import (
 )
 
 import decoding
-from decoding import Context, ContrastiveSearch, Decoder, Guide
+from decoding import ContrastiveSearch, Decoder
 from tests.support import tiny
+from tests.support.calls import MODELS, PROMPTS, continuations, search
 from tests.support.oracles import methods as oracles
-
-PROMPTS = [[5, 9, 11, 30, 7], [8, 8, 3], [12, 40, 33, 21, 6, 50, 44, 19, 27]]
-MODELS = [tiny.gpt2, tiny.llama]
-
-
-def continuations(output, inputs) -> list[list[int]]:
-    """The new tokens of every row, up to and including the end."""
-    rows = output[:, inputs["input_ids"].shape[1] :].tolist()
-    return [row[: row.index(tiny.EOS) + 1] if tiny.EOS in row else row for row in rows]
-
-
-def search(model, prompts, *parts, n=10, **options) -> list[list[int]]:
-    inputs = tiny.batch(prompts)
-    return continuations(decoding.generate(model, **inputs, processors=parts, max_new_tokens=n, **options), inputs)
+from tests.support.oracles.processors import slow_processors
+from tests.support.stub_parts import Mix
 
 
 @pytest.mark.parametrize("make", MODELS)
@@ -65,29 +53,6 @@ def test_k_1_and_alpha_0_are_greedy(make):
     assert search(model, PROMPTS, ContrastiveSearch(k=4, alpha=0.9)) != greedy
 
 
-class Mix(Guide):
-    """Toy guide: main + weight (other model on the same prompt - same model on the prompt's last two tokens)."""
-
-    def __init__(self, other, weight=0.5):
-        self.other, self.weight = other, weight
-
-    def contexts(self, main):
-        return [Context.of(self.other, main.prompt, main.mask), Context.of(main.model, main.prompt[:, -2:])]
-
-    def __call__(self, tokens, logits, other, blind):
-        mixed = logits + self.weight * (other - blind)
-        return mixed.masked_fill(logits < logits.amax(-1, keepdim=True) - 4, -torch.inf)
-
-    def slowly(self, model, prompt):
-        def guide(ids, logits):
-            other, _ = oracles.read(self.other, ids)
-            blind, _ = oracles.read(model, prompt[-2:] + ids[len(prompt) :])
-            mixed = logits + self.weight * (other - blind)
-            return mixed.masked_fill(logits < logits.max() - 4, -torch.inf)
-
-        return guide
-
-
 @pytest.mark.parametrize("make", MODELS)
 @pytest.mark.parametrize(("k", "alpha"), [(4, 0.6), (8, 0.9)])
 def test_guide_in_front_with_contexts_of_its_own(make, k, alpha):
@@ -101,10 +66,6 @@ def test_guide_in_front_with_contexts_of_its_own(make, k, alpha):
 
     expected = [oracles.contrastive_search(model, p, 10, k, alpha, guide=both(p)) for p in prompts]
     assert search(model, prompts, first, second, ContrastiveSearch(k, alpha)) == expected
-
-
-def slow_processors(*processors):
-    return lambda ids, logits: LogitsProcessorList(processors)(torch.tensor([ids]), logits[None].clone())[0]
 
 
 @pytest.mark.parametrize("make", MODELS)

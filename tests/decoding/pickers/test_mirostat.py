@@ -9,10 +9,12 @@ from transformers import TemperatureLogitsWarper
 import decoding
 from decoding import Decoder, Mirostat, Rerank
 from decoding.pickers.mirostat import MU
-from tests.decoding.pickers.test_contrastive_search import MODELS, PROMPTS, Mix, search, slow_processors
 from tests.support import tiny
+from tests.support.calls import MODELS, PROMPTS, search
 from tests.support.oracles import methods as oracles
 from tests.support.oracles.pickers import mirostat
+from tests.support.oracles.processors import slow_processors
+from tests.support.stub_parts import Mix
 
 WAYS = [(3.0, 1.0, False), (1.0, 0.3, False), (0.2, 2.0, False), (2.0, 0.5, True)]
 

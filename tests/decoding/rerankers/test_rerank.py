@@ -6,11 +6,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
-    PreTrainedTokenizerFast,
     RepetitionPenaltyLogitsProcessor,
     T5Config,
     T5ForConditionalGeneration,
@@ -21,24 +19,11 @@ from decoding import BestOfN, ContrastiveSearch, Decoder, Greedy, NegativePrompt
 from decoding.jobs.continuation import describe
 from decoding.models.tokenization import read_behind
 from scorers import Function, Scorer
-from tests.decoding.pickers.test_contrastive_search import PROMPTS
 from tests.support import tiny
+from tests.support.calls import PROMPTS
+from tests.support.judges import TOKENIZER, as_text, judge, judges
 from tests.support.oracles import methods as oracles
-
-TOKENIZER = tiny.tokenizer()
-
-
-def judge(prefix, text):
-    """A number that depends on every character of both, and not on how long the text is."""
-    return ((sum(map(ord, prefix)) * 31 + sum(i * ord(c) for i, c in enumerate(text, 1))) * 2654435761 % 1000) / 7
-
-
-def judges(prefixes, texts):
-    return [judge(prefix, text) for prefix, text in zip(prefixes, texts, strict=True)]
-
-
-def as_text(ids):
-    return TOKENIZER.decode(ids, skip_special_tokens=True)
+from tests.support.tokenizers import bytes_tokenizer
 
 
 def ask(model, prompts, part, *others, seed=3, n=9, **options):
@@ -365,13 +350,6 @@ def test_paper_through_generate_of_transformers_must_be_asked_in_full():
     for name, value in (("top_k", 40), ("top_p", 1.0), ("temperature", 0.5)):
         with pytest.raises(ValueError, match=rf"paper=True\) is {name}=.*, not {value}"):
             model.generate(**inputs, custom_generate=Decoder(part), **{**options, name: value})
-
-
-def bytes_tokenizer():
-    """A token a byte."""
-    core = Tokenizer(models.BPE({c: i for i, c in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}, []))
-    core.pre_tokenizer, core.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    return PreTrainedTokenizerFast(tokenizer_object=core)
 
 
 def test_segments_that_end_within_a_letter_are_judged_without_it():

@@ -34,11 +34,12 @@ from decoding import (
 )
 from decoding.models.tokenization import Pieces
 from decoding.trace.records import Call, Candidate, Choice
-from tests.decoding.pickers.test_contrastive_search import PROMPTS, Mix, slow_processors
-from tests.decoding.rerankers.test_rerank import TOKENIZER, as_text, judge, judges
-from tests.decoding.test_decoder import DECODERS, Tournament, call
 from tests.support import tiny
+from tests.support.calls import PROMPTS
+from tests.support.judges import TOKENIZER, as_text, judge, judges
 from tests.support.oracles import methods as oracles
+from tests.support.oracles.processors import slow_processors
+from tests.support.stub_parts import DECODERS, Mix, Tournament, call
 
 NEGATIVE = [5, 6, 7]
 

@@ -15,9 +15,9 @@ import decoding
 from decoding import ContrastiveSearch, Greedy, NegativePrompt, Rerank, Trace
 from decoding.trace.page import frame
 from decoding.trace.records import Call, Candidate, Choice
-from tests.decoding.pickers.test_contrastive_search import PROMPTS
-from tests.decoding.rerankers.test_rerank import TOKENIZER, judges
 from tests.support import tiny
+from tests.support.calls import PROMPTS
+from tests.support.judges import TOKENIZER, judges
 
 EVIL = [
     "<script>window.pwned = 1</script>", "</script><script>window.pwned = 2</script>",

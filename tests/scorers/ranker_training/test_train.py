@@ -45,8 +45,8 @@ from scorers.ranker_training.training import (
     read_states,
     train,
 )
-from tests.scorers.test_ranker import WORDS, bert, make, needs_package, word_tokenizer
 from tests.support import tiny
+from tests.support.rankers import WORDS, bert, make_ranker, needs_package, word_tokenizer
 
 CHAIN = random.Random(7).sample(WORDS, 18)
 
@@ -402,12 +402,12 @@ def test_only_the_nucleus_cuts_and_the_models_own_settings_have_no_say(language_
 
 
 def test_every_batch_and_seed_draws_anew(language_model):
-    make = lambda seed: Generator(language_model, new_tokens=9, batch_size=2, seed=seed).batches(
+    generate = lambda seed: Generator(language_model, new_tokens=9, batch_size=2, seed=seed).batches(
         ["ab"] * 2 + ["ac"] * 2
     )
     same = lambda seed: Generator(language_model, new_tokens=9, batch_size=1, seed=seed).batches(["ab", "ab"])
     texts = lambda batches: [record["continuation"] for batch in batches for record in batch]
-    assert texts(make(0)) == texts(make(0)) != texts(make(1))
+    assert texts(generate(0)) == texts(generate(0)) != texts(generate(1))
     first, second = texts(same(0))
     assert first != second
 
@@ -598,7 +598,7 @@ def test_a_finished_training_is_not_done_again(run, chains, tmp_path, monkeypatc
 def test_settings_come_last(tmp_path, monkeypatch):
     """A folder that has them is whole, wherever it was killed."""
     saved, output, moved = tmp_path / "saved", tmp_path / "output", []
-    make().save_pretrained(saved, None)
+    make_ranker().save_pretrained(saved, None)
     (output / "encoder").mkdir(parents=True)  # of a run that was killed here
     (output / "encoder" / "old").touch()
     replace = Path.replace
@@ -654,7 +654,7 @@ def test_kinds_of_negatives(run, chains, tmp_path):
 
 def test_batches_bar_what_overlaps_and_carry_what_was_made():
     """Windows 0 and 1 share text, 2 is apart; something was made for 0 and 2."""
-    ranker = make()
+    ranker = make_ranker()
     windows = [
         Window(0, 0, 5, 9, "aa", "ab ac", "ba"), Window(0, 0, 8, 12, "ad", "ae"),
         Window(0, 9, 20, 22, "af", "ag", "bb"),
@@ -685,7 +685,7 @@ def test_batches_bar_what_overlaps_and_carry_what_was_made():
 @pytest.mark.parametrize("kept", [False, True])
 def test_what_is_trained_is_the_loss_of_the_rankers_own_vectors(tmp_path, kept):
     """From token ids and from states that are kept: what was generated is read as a continuation."""
-    ranker = make(scale=3.0)
+    ranker = make_ranker(scale=3.0)
     windows = [
         Window(0, 0, 3 * i, 3 * i + 2, WORDS[i], WORDS[i + 10], None if i == 1 else WORDS[i + 20]) for i in range(4)
     ]  # fmt: skip
@@ -703,7 +703,7 @@ def test_what_is_trained_is_the_loss_of_the_rankers_own_vectors(tmp_path, kept):
 
 
 def test_training_ends_in_evaluation_mode(tmp_path):
-    ranker = make()
+    ranker = make_ranker()
     windows = [window(0, 3 * i, 3 * i + 1, 3 * i + 2) for i in range(4)]
     chosen = Settings(full=True, negatives="book", epochs=1)
     found = train(ranker, Batches(ranker, windows, chosen, None), chosen, tmp_path)
@@ -715,7 +715,7 @@ def test_training_ends_in_evaluation_mode(tmp_path):
 def test_the_seed_is_that_of_dropout_too(tmp_path):
     windows, found = [window(0, 3 * i, 3 * i + 1, 3 * i + 2) for i in range(4)], []
     for seed in (0, 1, 0):
-        ranker, chosen = make(), Settings(negatives="book", epochs=1, dropout=0.5)
+        ranker, chosen = make_ranker(), Settings(negatives="book", epochs=1, dropout=0.5)
         batches = Batches(ranker, windows, chosen, tmp_path / "vectors")  # the same ones
         train(ranker, batches, replace(chosen, seed=seed), tmp_path / f"run {len(found)}")
         found.append(ranker.heads.prefix.weight.detach())
@@ -724,7 +724,7 @@ def test_the_seed_is_that_of_dropout_too(tmp_path):
 
 
 def test_the_loss_that_is_told_is_of_the_last_tenth_of_the_steps(tmp_path):
-    ranker = make(scale=3.0)
+    ranker = make_ranker(scale=3.0)
     windows = [Window(i // 4, 0, 3 * i, 3 * i + 2, WORDS[i], WORDS[i + 20]) for i in range(20)]
     chosen = Settings(negatives="book", epochs=4, batch_size=4, learning_rate=1e-30, dropout=0)
     batches = Batches(ranker, windows, chosen, tmp_path / "vectors")
@@ -737,7 +737,7 @@ def test_bfloat16_is_for_computing(tmp_path):
     windows = [window(0, 3 * i, 3 * i + 1, 3 * i + 2) for i in range(4)]
     found = []
     for bf16 in (False, True):
-        ranker = make()
+        ranker = make_ranker()
         ranker.encoder.float()
         ranker.heads.float()
         chosen = Settings(full=True, negatives="book", epochs=1, bf16=bf16)
@@ -760,7 +760,7 @@ def test_vectors_are_kept_for_other_trainings(run, chains, tmp_path, monkeypatch
 
 
 def test_vectors_that_are_kept_are_those_of_the_texts(tmp_path, monkeypatch):
-    ranker, texts = make(), [f"{a} {b}" for a, b in pairwise(WORDS[:9])]
+    ranker, texts = make_ranker(), [f"{a} {b}" for a, b in pairwise(WORDS[:9])]
     found = read_states(ranker, "prefix", texts, tmp_path, chunk=3)
     expected = dict(zip(texts, ranker.pooled("prefix", texts), strict=True))
     assert found.keys() == expected.keys()
@@ -774,7 +774,7 @@ def test_vectors_that_are_kept_are_those_of_the_texts(tmp_path, monkeypatch):
     again = read_states(ranker, "prefix", texts, tmp_path, chunk=3)
     assert all(torch.equal(again[text], found[text]) for text in texts)
     read_states(ranker, "suffix", texts, tmp_path, chunk=3)
-    other = make(prefix_length=4)
+    other = make_ranker(prefix_length=4)
     read_states(other, "prefix", texts, tmp_path, chunk=3)
     assert len(list(tmp_path.iterdir())) == 3 * count
     other.encoder.embeddings.word_embeddings.weight.data += 1
@@ -963,7 +963,9 @@ def make_t5(folder):
 
 def test_batches_are_of_the_seed_of_the_training():
     windows = [window(0, i, i + 1, i + 2) for i in range(9)]
-    plan = lambda seed: Batches(make(), windows, Settings(epochs=1, batch_size=3, full=True, seed=seed), None).plan
+    plan = lambda seed: (
+        Batches(make_ranker(), windows, Settings(epochs=1, batch_size=3, full=True, seed=seed), None).plan
+    )
     assert plan(1) == plan(1) != plan(2)
 
 
