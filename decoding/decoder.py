@@ -21,9 +21,10 @@ from .contracts import (
     refuse_without_sampling,
     start_search,
 )
-from .engine.batched_contexts import join_contexts
+from .engine.batched_contexts import PADDING_LIMIT, join_contexts
 from .engine.context import Context
 from .engine.prompt_checks import refuse_overrun, refuse_prompts, refuse_training
+from .engine.row_reader import RowReader
 from .hypotheses import Hypotheses, Step
 from .outputs import Record, stream_settled
 from .parts import Guide, Part, Picker, Reranker, Search
@@ -90,6 +91,7 @@ class Decoder:
         tokenizer: Any = None,
         trace: Trace | None = None,
         share: bool | None = None,
+        padding_limit: float = PADDING_LIMIT,
         **prepared: Any,
     ) -> Any:
         """What transformers calls.
@@ -104,6 +106,8 @@ class Decoder:
             trace: is told of every choice, and changes none; `model.generate` takes it by this name.
             share: whether rows share the past that they have in common. None: where this model was seen to get the same
                 from it, and it pays; False: never; True: without asking, for finding faults.
+            padding_limit: prompts of one model are read in one batch while at most so much of it is padding that makes
+                them equally wide, from 0 to 1; below 0: never. `model.generate` takes it by this name.
             prepared: what transformers makes of the call: processors, stopping criteria, configuration, model inputs.
 
         Returns:
@@ -115,7 +119,15 @@ class Decoder:
                 are NaN or leave no token, a picker or reranker that breaks its contract, when it happens.
         """
         hypotheses, record, steps = self._start(
-            model, input_ids, generator=generator, raw=raw, tokenizer=tokenizer, trace=trace, share=share, **prepared
+            model,
+            input_ids,
+            generator=generator,
+            raw=raw,
+            tokenizer=tokenizer,
+            trace=trace,
+            share=share,
+            padding_limit=padding_limit,
+            **prepared,
         )
         if streamer is None:
             for _ in steps:
@@ -207,6 +219,7 @@ class Decoder:
         tokenizer: Any = None,
         trace: Trace | None = None,
         share: bool | None = None,
+        padding_limit: float = PADDING_LIMIT,
         **model_kwargs: Any,
     ) -> tuple[Hypotheses, Record, Iterator[Step]]:
         """Refuse what cannot be served; then the rows, and the loop over them. The arguments are transformers' own."""
@@ -220,20 +233,22 @@ class Decoder:
         for part in (*self.guides, picker, self.reranker):
             if isinstance(part, Part):
                 part.check(model, generation_config)
-        context = Context(model, input_ids, generation_config, keep_states=picker.keep_states, **model_kwargs)
+        main = Context(model, input_ids, generation_config, keep_states=picker.keep_states, **model_kwargs)
         if not model.config.is_encoder_decoder:
-            refuse_prompts(model, input_ids, model_kwargs, context.mask, whole=not context.borrowed)
-        mask = context.mask if trace is not None else None
-        guides = [(guide, guide.contexts(context) if isinstance(guide, Guide) else ()) for guide in self.guides]
+            refuse_prompts(model, input_ids, model_kwargs, main.mask, whole=not main.borrowed)
+        mask = main.mask if trace is not None else None
+        declared = [(guide, guide.contexts(main) if isinstance(guide, Guide) else ()) for guide in self.guides]
+        joined: Mapping[Context, RowReader] = {}
         if not generation_config.return_dict_in_generate:  # which shows the main prompt's state alone
-            joined = join_contexts([context, *(auxiliary for _, contexts in guides for auxiliary in contexts)])
-            guides = [
-                (guide, [joined.get(auxiliary, auxiliary) for auxiliary in contexts]) for guide, contexts in guides
-            ]
-            context = joined.get(context, context)
+            every = [main, *(auxiliary for _, contexts in declared for auxiliary in contexts)]
+            joined = join_contexts(every, padding_limit=padding_limit)
+        guides: list[tuple[Any, Sequence[RowReader]]] = [
+            (guide, [joined.get(auxiliary, auxiliary) for auxiliary in contexts]) for guide, contexts in declared
+        ]
         guides += [(processor, ()) for processor in logits_processor]
         ends = any(hasattr(criterion, "eos_token_id") for criterion in stopping_criteria)
         pad = generation_config._pad_token_tensor if ends else None
+        context = joined.get(main, main)
         hypotheses = Hypotheses(context, input_ids, guides, pad=pad, generator=generator, traced=trace is not None)
         new = generation_config.max_length - input_ids.shape[1]
         for each in hypotheses.contexts:

@@ -12,7 +12,7 @@ from transformers.generation import StoppingCriteriaList, StopStringCriteria
 from transformers.generation.streamers import BaseStreamer
 
 from .decoder import Decoder
-from .engine.context import TEXT
+from .engine.prepared_prompt import TEXT
 from .engine.prompt_checks import refuse_mask, refuse_shape
 from .pickers.contrastive_search import ContrastiveSearch
 from .trace.records import Trace

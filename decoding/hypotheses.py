@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from .engine.context import Context
+from .engine.row_reader import RowReader
 
 PADDING = "prompt_ignore_length"  # in transformers' repetition penalty: (P,) int64
 
@@ -152,9 +152,9 @@ class Hypotheses:
 
     def __init__(
         self,
-        context: Context,
+        context: RowReader,
         tokens: Tensor,
-        guides: Sequence[tuple[Callable[..., Tensor], Sequence[Context]]] = (),
+        guides: Sequence[tuple[Callable[..., Tensor], Sequence[RowReader]]] = (),
         *,
         pad: Tensor | None = None,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
@@ -199,7 +199,7 @@ class Hypotheses:
             raise RuntimeError("nothing was seen yet: call hypotheses.logits() first")
         return self._seen
 
-    def read(self) -> Context:
+    def read(self) -> RowReader:
         """The main context, brought up to date with one forward if it is behind."""
         self.contexts[0].read(self.continuation)
         return self.contexts[0]
@@ -308,7 +308,7 @@ class Hypotheses:
                 stages.append(logits.clone())
         return logits, stages
 
-    def _asked(self, guide: Any, contexts: Sequence[Context], logits: Tensor, relaxed: bool = False) -> Any:
+    def _asked(self, guide: Any, contexts: Sequence[RowReader], logits: Tensor, relaxed: bool = False) -> Any:
         guide = getattr(guide, "relaxed", guide) if relaxed else guide
         return guide(self.tokens, logits, *(auxiliary(self.continuation) for auxiliary in contexts))
 

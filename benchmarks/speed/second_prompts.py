@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 import decoding
-from decoding.engine import batched_contexts
 from scorers._common.commands import Parser, serve
 from scorers._common.terminal import silence, table
 
@@ -68,10 +67,9 @@ def ways(model: Any, rows: int, first: int, second: int, new: int) -> dict[str, 
     ids, aside = (torch.randint(vocabulary // 2, vocabulary, (rows, n), generator=generator) for n in (first, second))
     options: dict[str, Any] = {"max_new_tokens": new, "min_new_tokens": new, "do_sample": False}
 
-    def run(part: Any, waste: float, criteria: Any) -> None:
-        allowed, batched_contexts.PADDING_LIMIT = batched_contexts.PADDING_LIMIT, waste
-        decoding.generate(model, ids, attention_mask=torch.ones_like(ids), processors=[part], **options)
-        batched_contexts.PADDING_LIMIT = allowed
+    def run(part: Any, padding_limit: float, criteria: Any) -> None:
+        call = {"processors": [part], "padding_limit": padding_limit, **options}
+        decoding.generate(model, ids, attention_mask=torch.ones_like(ids), **call)
 
     guide = decoding.NegativePrompt(aside)
     found = {"greedy": (decoding.Greedy(), 0.0), "separate": (guide, -1.0), "joint": (guide, 1.0)}

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import Cache, DynamicCache
+from transformers import Cache, DynamicCache, GenerationConfig, StaticCache
 from transformers.cache_utils import BaseQuantizedLayer, DynamicLayer, DynamicSlidingWindowLayer
 from transformers.utils import ModelOutput
 
@@ -76,3 +76,38 @@ def find_distinct_rows(rows: Tensor) -> tuple[Tensor, Tensor] | None:
         return None
     _, own, counts = torch.unique_consecutive(rows, return_inverse=True, return_counts=True, dim=0)
     return (counts.cumsum(0) - counts, own) if len(counts) < len(rows) else None
+
+
+def refuse_lost_states(cache: Any, borrowed: bool, generation_config: GenerationConfig) -> None:
+    """Raise ValueError where hidden states of the whole text are wanted, and some will not be there.
+
+    Args:
+        cache: that the prompt is to be read into, or None. borrowed: whether it is the caller's.
+    """
+    if borrowed and not can_be_cropped(cache):
+        raise ValueError(
+            f"a look-ahead could not be taken out of your {type(cache).__name__} again: leave past_key_values out"
+        )
+    if isinstance(cache, Cache) and holds_tokens(cache):
+        raise ValueError(
+            "past_key_values already holds tokens, and their hidden states are gone: pass the whole prompt "
+            "without past_key_values, or use a picker that needs no states (Greedy, Sample)"
+        )
+    own = getattr(cache, "self_attention_cache", cache)
+    room = own.get_max_length() if isinstance(own, StaticCache) else None
+    if room is not None and room < (generation_config.max_length or 0):
+        raise ValueError(
+            f"the static cache has {room} places and no room for a look-ahead: "
+            f"pass max_cache_len={generation_config.max_length}"
+        )
+    if generation_config.prefill_chunk_size is not None:
+        raise ValueError("prefill_chunk_size drops hidden states that this picker needs: leave it out")
+
+
+def refuse_unforkable(model: Any, caches: list[Any]) -> None:
+    """Raise ValueError where a model's state is in no cache, or in none whose rows can be moved."""
+    if not caches or not all(isinstance(cache, Cache) for cache in caches):
+        raise ValueError(
+            f"{type(model).__name__} keeps its state where rows cannot be forked or reordered: "
+            "use Greedy or Sample without a reranker, or pass use_cache=False (slow)"
+        )

@@ -1,4 +1,4 @@
-"""What models were seen to do when rows shared their prefix, and how two ways of feeding a step are compared.
+"""May rows share their prefix? What a context holds, and what its model was seen to do, decide.
 
 Some models are wrong without an error when branches share a forward: they work out positions or reach by themselves.
 So no list of names decides. The first time, `Context` feeds a step both ways, on the prompt in hand, and what it saw is
@@ -14,8 +14,16 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
+from transformers.generation.utils import MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL
 
 from .lm_head import project_to_logits
+from .prefix_sharing import holds_keys_and_values_alone
+from .prepared_prompt import content_of
+from .row_state import RowState
+
+# what a configuration calls the reach of attention; where the cache knows of none, the model works it out by itself
+REACHES = ("window_size", "attention_window", "attention_window_size", "sliding_window", "attention_chunk_size")
+ATTENTION = {"full_attention", "sliding_attention"}  # the kinds of layers that a `PrefixTree` can make masks for
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,42 @@ class ProbeResults:
 # The one object of the process, because a model outlives the calls that use it, and it is the caller's: nothing may be
 # written into it. What is in here changes how fast later calls are, never what they give.
 PROBED = ProbeResults()
+
+
+def holds_text_alone(model: Any, state: RowState) -> bool:
+    """Whether what was read is text, in a cache of keys and values of our own, by a model that may obey a mask."""
+    inputs, config = state.inputs, model.config.get_text_config(decoder=True)
+    if model.config.is_encoder_decoder or not inputs["use_cache"]:
+        return False
+    if any(inputs.get(name) is not None and inputs[name].dim() != 2 for name in ("position_ids", "attention_mask")):
+        return False
+    if any(name not in MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL for name in content_of(inputs)):
+        return False
+    cache: Any = state.cache.get("past_key_values")
+    if not holds_keys_and_values_alone(cache) or not set(getattr(config, "layer_types", None) or ()) <= ATTENTION:
+        return False
+    return any(cache.is_sliding) or not any(getattr(config, name, None) for name in REACHES)
+
+
+def circumstances_of(model: Any, state: RowState) -> tuple:
+    """What a result may depend on, beside the model."""
+    config, mask = model.config.get_text_config(decoder=True), state.inputs.get("attention_mask")
+    padded = mask is not None and not bool(mask.all())
+    layers = state.cache["past_key_values"].layers
+    full = any(layer.get_seq_length() >= getattr(layer, "sliding_window", torch.inf) for layer in layers)
+    return config._attn_implementation, model.dtype, model.device, padded, full
+
+
+def rows_to_compare(state: RowState) -> Tensor:
+    """(n,) int64, n at most 3: a second branch, the last row, and one of the prompt with the most padding.
+
+    A few rows are enough to tell. To feed all of them in the general way too would take a copy of the cache for each,
+    which is what sharing is there to spare.
+    """
+    count = state.batch if state.rows is None else len(state.rows)
+    mask = state.at_present_rows(state.inputs.get("attention_mask"))
+    padded = 0 if mask is None else int(mask.sum(-1).argmin())
+    return torch.tensor(sorted({min(1, count - 1), count - 1, padded}))
 
 
 def is_headless(model: Any, hidden: Tensor, logits: Tensor) -> bool:

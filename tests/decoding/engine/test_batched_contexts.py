@@ -5,7 +5,6 @@ import torch
 
 import decoding
 from decoding import ContextAware, ContrastiveSearch, DebiasSampling, Decoder, NegativePrompt, Sample, Steer
-from decoding.engine import batched_contexts
 from decoding.engine.batched_contexts import group_contexts
 from tests.support import tiny
 from tests.support.calls import PROMPTS
@@ -33,18 +32,15 @@ def run(model, parts, prompts=PROMPTS, n=5, **options):
     return out, seen
 
 
-@pytest.fixture
-def separate(monkeypatch):
-    return lambda: monkeypatch.setattr(batched_contexts, "PADDING_LIMIT", -1)
+SEPARATE = {"padding_limit": -1}
 
 
 @pytest.mark.parametrize("make", MODELS)
-def test_prompts_of_similar_length_share_every_forward(make, separate):
+def test_prompts_of_similar_length_share_every_forward(make):
     model, guide = make(), NegativePrompt(NEAR, gamma=1.7)
     together, shapes = run(model, [guide])
     assert shapes == [(6, 9)] + [(6, 1)] * 4
-    separate()
-    apart, shapes = run(model, [guide])
+    apart, shapes = run(model, [guide], **SEPARATE)
     assert shapes == [(3, 9), (3, 8)] + [(3, 1)] * 8
     assert torch.equal(together, apart)
 
@@ -56,25 +52,23 @@ def test_prompts_of_other_lengths_keep_forwards_of_their_own(make):
 
 
 @pytest.mark.parametrize("make", MODELS)
-def test_several_guides_and_samples_share_one(make, separate):
+def test_several_guides_and_samples_share_one(make):
     parts = [NegativePrompt(NEAR), DebiasSampling(without=NEAR[::-1], beta=0.01), ContextAware(FAR), Sample()]
     options = {"do_sample": True, "num_return_sequences": 2}
     together, shapes = run(make(), parts, **options)
     assert shapes[:2] == [(8, 9), (3, 1)]  # each different prompt once
     assert all(rows <= 18 for rows, _ in shapes)
-    separate()
-    apart, _ = run(make(), parts, **options)
+    apart, _ = run(make(), parts, **options, **SEPARATE)
     assert torch.equal(together, apart)
 
 
 @pytest.mark.parametrize("make", MODELS)
-def test_rows_of_a_reranker_move_in_all_of_them(make, separate):
+def test_rows_of_a_reranker_move_in_all_of_them(make):
     decoder = [NegativePrompt(NEAR, gamma=1.7), Sample(), Tournament()]
     together, shapes = run(make(), decoder, do_sample=True, n=8)
     assert shapes[0] == (6, 9)
     assert all(rows * width <= 36 for rows, width in shapes[1:])  # all of them at once; equal draws count as one
-    separate()
-    apart, _ = run(make(), decoder, do_sample=True, n=8)
+    apart, _ = run(make(), decoder, do_sample=True, n=8, **SEPARATE)
     assert torch.equal(together, apart)
 
 
@@ -88,13 +82,12 @@ def test_an_expert_reads_its_two_prompts_at_once(make):
 
 @pytest.mark.parametrize("make", MODELS)
 @pytest.mark.parametrize("share", [None, False])
-def test_a_look_ahead_is_of_all_of_them(make, share, separate):
+def test_a_look_ahead_is_of_all_of_them(make, share):
     model, parts = make(), [NegativePrompt(NEAR, gamma=1.7), ContrastiveSearch(k=4)]
     run(model, [ContrastiveSearch(k=4)], n=2)  # asks what the model can do
     together, shapes = run(model, parts, n=6, share=share)
     assert shapes == [(6, 9)] + ([(24, 1)] if share is False else [(6, 4)]) * 6
-    separate()
-    apart, shapes = run(model, parts, n=6, share=share)
+    apart, shapes = run(model, parts, n=6, share=share, **SEPARATE)
     assert (len(shapes), shapes[:2]) == (13, [(3, 9), (3, 8)])
     assert torch.equal(together, apart)
 
@@ -141,7 +134,7 @@ def test_groups_by_what_padding_would_waste():
             self.model, self.prompt = model, torch.zeros(1, width)
 
     a, b = object(), object()
-    widths = lambda contexts: [[c.prompt.shape[1] for c in group] for group in group_contexts(contexts)]
+    widths = lambda contexts: [[c.prompt.shape[1] for c in group] for group in group_contexts(contexts, 0.25)]
     assert widths([Fake(a, w) for w in (64, 64, 470, 450, 60)]) == [[470, 450], [64, 64, 60]]
     assert widths([Fake(a, 64), Fake(b, 64)]) == []
     assert widths([Fake(a, 256), Fake(a, 64)]) == []

@@ -70,7 +70,7 @@ def test_random_programs_equal_a_recomputation(model, data):
             rows.read(continuation)
             check_mask(rows, continuation)
     check_rows(rows, continuation, model, texts)
-    assert rows._tree is not None or continuation.shape[1] == 0
+    assert rows._state.tree is not None or continuation.shape[1] == 0
 
 
 def check_mask(rows, continuation):
@@ -107,9 +107,9 @@ def test_a_fork_and_the_choice_of_winners_copy_no_cache():
     rows(torch.zeros(3, 0, dtype=torch.long))
     rows.select(torch.arange(3).repeat_interleave(5))
     rows.read(torch.arange(3, 18)[:, None])
-    cache, moved = rows._tree.cache, []
+    cache, moved = rows._state.tree.cache, []
     buffers = [layer.buffers[0].data_ptr() for layer in cache.layers]
-    for layer in rows._tree.layers:
+    for layer in rows._state.tree.layers:
         layer.keep_slots = lambda *args, layer=layer: (moved.append(args), type(layer).keep_slots(layer, *args))
     rows.select(torch.tensor([3, 5, 12]))
     continuation = torch.tensor([[6], [8], [15]])
@@ -129,7 +129,7 @@ def test_samples_share_the_prompt_until_they_are_too_long_for_it(monkeypatch):
     for i in range(12):
         continuation = torch.cat([continuation, torch.arange(6)[:, None] + 3 + i], dim=1)
         rows.read(continuation)
-        widths.append(rows._tree.visible.shape[1])
+        widths.append(rows._state.tree.visible.shape[1])
     assert widths[0] == 6
     assert widths[-1] == 1
     check_rows(rows, continuation, model, [PROMPTS[0] + row for row in continuation.tolist()])
