@@ -25,6 +25,7 @@ from .engine.batched_contexts import PADDING_LIMIT, join_contexts
 from .engine.context import Context
 from .engine.prompt_checks import refuse_overrun, refuse_prompts, refuse_training
 from .engine.row_reader import RowReader
+from .engine.transformers_api import is_prepared, pad_token_of
 from .hypotheses import Hypotheses, Step
 from .outputs import Record, stream_settled
 from .parts import Guide, Part, Picker, Reranker, Search
@@ -160,7 +161,7 @@ class Decoder:
         Raises:
             ValueError: as calling the decoder does, and as early.
         """
-        if hasattr(kwargs.get("generation_config"), "_pad_token_tensor"):  # it is transformers that calls
+        if is_prepared(kwargs.get("generation_config")):  # it is transformers that calls
             return self._start(model, input_ids, generator=generator, trace=trace, **kwargs)[-1]
         kwargs |= {name: value for name, value in (("generator", generator), ("trace", trace)) if value is not None}
         return model.generate(input_ids, custom_generate=self.stream, **kwargs)
@@ -247,7 +248,7 @@ class Decoder:
         ]
         guides += [(processor, ()) for processor in logits_processor]
         ends = any(hasattr(criterion, "eos_token_id") for criterion in stopping_criteria)
-        pad = generation_config._pad_token_tensor if ends else None
+        pad = pad_token_of(generation_config) if ends else None
         context = joined.get(main, main)
         hypotheses = Hypotheses(context, input_ids, guides, pad=pad, generator=generator, traced=trace is not None)
         new = generation_config.max_length - input_ids.shape[1]

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import AutoModel, AutoModelForTextEncoding
+from transformers import MODEL_FOR_TEXT_ENCODING_MAPPING, MODEL_MAPPING, AutoModel, AutoModelForTextEncoding
 
 from ._common import loading
 from ._common.checks import require_count
@@ -262,8 +262,8 @@ def load_config(name: str) -> Any:
         config = loading.load_config(place)
     except ValueError as error:
         raise ValueError(f"no encoder {name!r}: give a hub id or a folder") from error
-    encodes = type(config) in AutoModelForTextEncoding._model_mapping
-    if (config.is_encoder_decoder and not encodes) or type(config) not in AutoModel._model_mapping:
+    encodes = type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING
+    if (config.is_encoder_decoder and not encodes) or type(config) not in MODEL_MAPPING:
         raise ValueError(f"{name!r} is no encoder of text")
     return config
 
@@ -275,7 +275,7 @@ def load_encoder(name: str) -> tuple[Any, Any]:
         ModuleNotFoundError, ValueError: see `load_config`.
     """
     config, place = load_config(name), find_encoder(name)
-    kind: Any = AutoModelForTextEncoding if type(config) in AutoModelForTextEncoding._model_mapping else AutoModel
+    kind: Any = AutoModelForTextEncoding if type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING else AutoModel
     tokenizer = loading.load_tokenizer(place)
     if tokenizer.pad_token_id is None:
         raise ValueError(f"the tokenizer of {name!r} has no padding token, and texts are read in batches")

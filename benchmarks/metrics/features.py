@@ -107,7 +107,7 @@ class Featurizer:
     @property
     def signature(self) -> str:
         """What makes these vectors these, in a line: goes into the signature of every number made of them."""
-        name = Path(str(self.model.config._name_or_path)).name or type(self.model).__name__
+        name = Path(str(self.model.config.name_or_path)).name or type(self.model).__name__
         window = self.max_length or "window"
         return f"feat:{name}@{fingerprint(self.model)[:8]}|pool:{self.pooling}|layer:{self.layer}|max:{window}"
 
@@ -116,7 +116,7 @@ class Featurizer:
         if self.cache is None:
             return None
         settings = {
-            "model": str(self.model.config._name_or_path), "weights": fingerprint(self.model), "pooling": self.pooling,
+            "model": str(self.model.config.name_or_path), "weights": fingerprint(self.model), "pooling": self.pooling,
             "layer": self.layer, "torch": torch.__version__, "transformers": importlib.metadata.version("transformers"),
         }  # fmt: skip
         known = {name: value for name, value in settings.items() if name != "model"}  # a name is no identity

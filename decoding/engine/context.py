@@ -1,7 +1,7 @@
 """A causal LM conditioned on a batch of prompts: one row per hypothesis, the cache inside.
 
 Caches, masks and positions are touched in this folder alone. The bookkeeping itself is transformers' own
-(`prepare_inputs_for_generation` and `_update_model_kwargs_for_generation`), so every family that `model.generate`
+(see `transformers_api.py`), so every family that `model.generate`
 serves is served here in the same way: encoder-decoders, state-space models, a caller's cache, chunked prefill.
 
 There are two ways to feed tokens. The general one has a cache row for each row; it serves every model. Rows that begin
@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import DynamicCache, GenerationConfig, PreTrainedModel
-from transformers.generation.utils import ALL_CACHE_NAMES
 from transformers.utils import ModelOutput
 
 from .caches import (
@@ -36,6 +35,7 @@ from .prepared_prompt import PreparedPrompt, content_of, is_text_alone, prepare_
 from .probe import PROBED, ProbeResult, circumstances_of, holds_text_alone, is_headless, is_same, rows_to_compare
 from .row_reader import RowReader
 from .row_state import RowState
+from .transformers_api import CACHE_NAMES, holds_cache_of_caller, read_prompt
 
 
 class Context(RowReader):
@@ -84,10 +84,10 @@ class Context(RowReader):
         self._shown = shown_outputs(model_kwargs, self.model.config.is_encoder_decoder)
         self._state = RowState(model_kwargs, len(prompt))
         self._probed: ProbeResult | None = None  # because of which the rows share their prefix, if they do
-        self.borrowed = any(getattr(model_kwargs.get(name), "_is_user_defined", False) for name in ALL_CACHE_NAMES)
+        self.borrowed = holds_cache_of_caller(model_kwargs)
         self._borrowed_cache: DynamicCache | None = None  # the caller's, as it was; `close` brings it up to date
         if keep_states:
-            caches = [model_kwargs[name] for name in ALL_CACHE_NAMES if name in model_kwargs]
+            caches = [model_kwargs[name] for name in CACHE_NAMES if name in model_kwargs]
             refuse_lost_states(next(iter(caches), None), self.borrowed, generation_config)
             self._state.inputs["output_hidden_states"] = True
 
@@ -240,11 +240,11 @@ class Context(RowReader):
         if self.keep_states and self.share is None and not self._shown and PROBED.knows_headless(self.model):
             inputs = {**state.inputs, "output_hidden_states": None}
             with capture_last_hidden_states(self.model) as captured:
-                out = self.model._prefill(prompt, self.generation_config, inputs)
+                out = read_prompt(self.model, prompt, self.generation_config, inputs)
             self._take(out, keep_states=False)
             state.keep(captured[-1])
         else:
-            self._take(self.model._prefill(prompt, self.generation_config, state.inputs), self.keep_states)
+            self._take(read_prompt(self.model, prompt, self.generation_config, state.inputs), self.keep_states)
         if same is not None:
             state.choose(same[1])
         state.inputs.pop("inputs_embeds", None)  # they were the prompt, and it is read

@@ -5,13 +5,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.generation.utils import ALL_CACHE_NAMES
 
 from .caches import last_states
-from .grouped_attention import grouped
+from .grouped_attention import shares_heads
 from .lm_head import capture_last_hidden_states, no_logits
 from .prefix_sharing import PrefixTree
 from .row_state import RowState
+from .transformers_api import CACHE_NAMES, attention_of, inputs_after
 
 LOOK_AHEAD = 16  # slots beyond the longest text: room for the candidates after its last token
 
@@ -27,9 +27,7 @@ def forward_each_row(model: Any, state: RowState, tokens: Tensor, new: int, **fl
         the model's outputs, for `keep_outputs`.
     """
     state.gather()
-    state.inputs = model._update_model_kwargs_for_generation(
-        state.cache, state.inputs, is_encoder_decoder=model.config.is_encoder_decoder, num_new_tokens=new
-    )
+    state.inputs = inputs_after(model, state.cache, state.inputs, new)
     length = new if state.inputs["use_cache"] else None
     inputs = model.prepare_inputs_for_generation(tokens, next_sequence_length=length, **state.inputs)
     return model(**{**inputs, **flags}, return_dict=True)
@@ -41,7 +39,7 @@ def keep_outputs(state: RowState, out: Any, shown: Iterable[str], device: torch.
     Args:
         shown: names of outputs that the caller asked to see. device: of the logits.
     """
-    state.cache = type(out)(**{name: out[name] for name in ALL_CACHE_NAMES if name in out})
+    state.cache = type(out)(**{name: out[name] for name in CACHE_NAMES if name in out})
     state.take_cache_out_of_inputs()
     state.outputs = {name: out[name] for name in shown if name in out}
     state.logits = out.logits[:, -1].to(copy=True, dtype=torch.float32, device=device)
@@ -64,7 +62,7 @@ def forward_sharing(
     """
     assert state.tree is not None
     state.gather()
-    state.inputs = model._update_model_kwargs_for_generation(state.cache, state.inputs, num_new_tokens=new)
+    state.inputs = inputs_after(model, state.cache, state.inputs, new)
     state.take_cache_out_of_inputs()
     positions = state.inputs.get("position_ids")
     if positions is not None:
@@ -73,13 +71,12 @@ def forward_sharing(
     inputs |= {"use_cache": True, "return_dict": True}
     state.batch, state.logits, state.last_hidden = len(tokens), None, None
     if headless:
-        with grouped(model), capture_last_hidden_states(model) as captured:
+        with capture_last_hidden_states(model) as captured:
             model(**inputs, logits_to_keep=no_logits(model.device))
         hidden = state.tree.per_row(captured[-1])
         state.last_hidden = hidden[:, -1]
         return hidden if keep_states else None
-    with grouped(model):
-        out = model(**inputs, output_hidden_states=keep_states)
+    out = model(**inputs, output_hidden_states=keep_states)
     state.logits = state.tree.per_row(out.logits)[:, -1].to(dtype=torch.float32, device=tokens.device)
     return state.tree.per_row(last_states(out)) if keep_states else None
 
@@ -91,5 +88,10 @@ def make_tree(model: Any, state: RowState, max_length: int | None) -> PrefixTree
         max_length: of prompt and continuation, so that buffers need not grow much beyond it.
     """
     config, mask = model.config.get_text_config(decoder=True), state.inputs.get("attention_mask")
-    limit = (max_length or 0) + LOOK_AHEAD
-    return PrefixTree(state.cache["past_key_values"], mask, limit, getattr(config, "layer_types", None))
+    return PrefixTree(
+        state.cache["past_key_values"],
+        mask,
+        limit=(max_length or 0) + LOOK_AHEAD,
+        layer_types=getattr(config, "layer_types", None),
+        grouped=attention_of(config) == "sdpa" and shares_heads(config),
+    )

@@ -42,7 +42,7 @@ class PrefixTree:
     Args:
         cache: that a prompt was read into, one row a prompt; its layers are replaced.
         mask: (B, n) 0 for left padding; None where there is none.
-        limit: see `SlotLayer`.
+        limit, grouped: see `SlotLayer`.
         layer_types: the name of each layer's kind, where the model takes one mask for each kind.
 
     Raises:
@@ -50,10 +50,15 @@ class PrefixTree:
     """
 
     def __init__(
-        self, cache: DynamicCache, mask: Tensor | None, limit: int, layer_types: list[str] | None = None
+        self,
+        cache: DynamicCache,
+        mask: Tensor | None,
+        limit: int,
+        layer_types: list[str] | None = None,
+        grouped: bool = False,
     ) -> None:
         self.cache = cache
-        self.layers: list[SlotLayer] = [SlotLayer(layer, limit) for layer in cache.layers]  # type: ignore[arg-type]
+        self.layers: list[SlotLayer] = [SlotLayer(layer, limit, grouped) for layer in cache.layers]  # type: ignore[arg-type]
         cache.layers = self.layers  # type: ignore[assignment]
         batch, self.shared = len(self.layers[0].keys), self.layers[0].get_seq_length()  # type: ignore[arg-type]
         device = self.layers[0].device

@@ -6,14 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import DynamicCache, GenerationConfig
-from transformers.generation.utils import ALL_CACHE_NAMES
 
 from .prompt_checks import refuse_tokens
 from .row_reader import RowReader
+from .transformers_api import CACHE_NAMES
 
 # What transformers prepares for every call. Anything else in a call's inputs is content, such as an image.
 BOOKKEEPING = {
-    *ALL_CACHE_NAMES,
+    *CACHE_NAMES,
     *("attention_mask", "decoder_attention_mask", "position_ids", "use_cache", "logits_to_keep"),
     *("output_attentions", "output_hidden_states", "encoder_outputs", "synced_gpus"),
 }
@@ -98,7 +98,7 @@ def is_text_alone(model: Any, mask: Tensor, inputs: dict[str, Any]) -> bool:
     """
     if content_of(inputs) or model.config.is_encoder_decoder or mask.dim() != 2 or not inputs.get("use_cache"):
         return False
-    caches = [inputs[name] for name in ALL_CACHE_NAMES if inputs.get(name) is not None]
+    caches = [inputs[name] for name in CACHE_NAMES if inputs.get(name) is not None]
     if any(type(cache) is not DynamicCache for cache in caches):
         return False
     position = inputs.get("position_ids")

@@ -14,12 +14,12 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
-from transformers.generation.utils import MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL
 
 from .lm_head import project_to_logits
 from .prefix_sharing import holds_keys_and_values_alone
 from .prepared_prompt import content_of
 from .row_state import RowState
+from .transformers_api import PROMPT_ALONE, attention_of
 
 # what a configuration calls the reach of attention; where the cache knows of none, the model works it out by itself
 REACHES = ("window_size", "attention_window", "attention_window_size", "sliding_window", "attention_chunk_size")
@@ -75,7 +75,7 @@ def holds_text_alone(model: Any, state: RowState) -> bool:
         return False
     if any(inputs.get(name) is not None and inputs[name].dim() != 2 for name in ("position_ids", "attention_mask")):
         return False
-    if any(name not in MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL for name in content_of(inputs)):
+    if any(name not in PROMPT_ALONE for name in content_of(inputs)):
         return False
     cache: Any = state.cache.get("past_key_values")
     if not holds_keys_and_values_alone(cache) or not set(getattr(config, "layer_types", None) or ()) <= ATTENTION:
@@ -89,7 +89,7 @@ def circumstances_of(model: Any, state: RowState) -> tuple:
     padded = mask is not None and not bool(mask.all())
     layers = state.cache["past_key_values"].layers
     full = any(layer.get_seq_length() >= getattr(layer, "sliding_window", torch.inf) for layer in layers)
-    return config._attn_implementation, model.dtype, model.device, padded, full
+    return attention_of(config), model.dtype, model.device, padded, full
 
 
 def rows_to_compare(state: RowState) -> Tensor:

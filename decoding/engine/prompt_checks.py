@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 OFFSET = 8  # tables of positions may be this much longer than the window: OPT's begins at 2
 
 
@@ -89,7 +90,7 @@ def refuse_training(model: Any) -> None:
     for module in model.modules():
         if not module.training:
             continue
-        rates = {"p": module.p} if isinstance(module, nn.modules.dropout._DropoutNd) else vars(module)
+        rates = {"p": module.p} if isinstance(module, DROPOUTS) else vars(module)
         if any(isinstance(rate, float) and rate > 0 for name, rate in rates.items() if name == "p" or "drop" in name):
             name = str(model.config.name_or_path or type(model).__name__)
             raise ValueError(f"{name} is in training mode, with dropout: call model.eval() first")

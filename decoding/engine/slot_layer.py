@@ -5,6 +5,8 @@ from typing import Any
 from torch import Tensor
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
+from .grouped_attention import GroupedHeads
+
 BLOCK = 64  # slots that a buffer grows by: it is copied once in so many tokens
 
 
@@ -19,19 +21,20 @@ class SlotLayer(DynamicLayer):
     Args:
         layer: one of transformers' own, which a prompt was read into; its tensors are taken over.
         limit: the number of slots that are expected to be enough; buffers do not grow far beyond it.
+        grouped: whether attention is given `GroupedHeads`.
     """
 
-    def __init__(self, layer: DynamicLayer, limit: int) -> None:
+    def __init__(self, layer: DynamicLayer, limit: int, grouped: bool = False) -> None:
         super().__init__()
         self.window: int | None = getattr(layer, "sliding_window", None)
         self.dropped = layer.get_seq_length() - layer.keys.shape[-2]  # type: ignore[union-attr]
-        self.limit = limit
+        self.limit, self.grouped = limit, grouped
         self.dtype, self.device = layer.keys.dtype, layer.keys.device  # type: ignore[union-attr]
         self.is_initialized = True
         self.buffers: list[Tensor] = [layer.keys, layer.values]  # type: ignore[list-item]
         self._show_slots(self.buffers[0].shape[2])
 
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
         """Write the (B, H, q, D) keys and values of q new tokens -> all keys and values."""
         start, end = self.keys.shape[2], self.keys.shape[2] + key_states.shape[2]  # type: ignore[union-attr]
         if end > self.buffers[0].shape[2]:
@@ -45,7 +48,9 @@ class SlotLayer(DynamicLayer):
         for buffer, new in zip(self.buffers, (key_states, value_states), strict=True):
             buffer[:, :, start:end] = new
         self._show_slots(end)
-        return self.keys, self.values  # type: ignore[return-value]
+        if self.grouped:
+            return GroupedHeads(self.keys), GroupedHeads(self.values)  # type: ignore[arg-type]
+        return self.keys, self.values
 
     def keep_slots(self, rows: Tensor | None, first: int, order: Tensor | None, kept: int | None = None) -> None:
         """Go on with some cache rows, and with some of their slots.

@@ -9,6 +9,7 @@ from transformers import GenerationConfig, PreTrainedModel
 from scorers import as_scorer
 from scorers._common.checks import require_count
 
+from ..engine.transformers_api import pad_token_of
 from ..hypotheses import Hypotheses
 from ..models.tokenization import tokenizer_of, without_padding
 from ..parts import Reranker
@@ -101,7 +102,7 @@ class Rerank(Reranker):
             value = getattr(generation_config, name)
             if self.paper and value != PAPER[name] and not (name == "temperature" and value is None):
                 raise ValueError(f"Rerank(paper=True) is {name}={PAPER[name]}, not {value}: pass that, or leave it out")
-        if self.paper and generation_config._pad_token_tensor is None:
+        if self.paper and pad_token_of(generation_config) is None:
             raise ValueError("Rerank(paper=True) pads what it cuts off: pass pad_token_id=")
 
     def start(self, hypotheses: Hypotheses, tokenizer: Any = None) -> SegmentSearch:
@@ -116,7 +117,7 @@ class Rerank(Reranker):
             raise ValueError(f"{len(prefixes)} prefixes for {len(prompts)} prompts: give one for each")
         copies = len(prompts) // len(prefixes)  # of num_return_sequences
         state = self.scorer.read([prefix for prefix in prefixes for _ in range(copies)])
-        pad = context.generation_config._pad_token_tensor if self.paper else None
+        pad = pad_token_of(context.generation_config) if self.paper else None
         return SegmentSearch(
             self.scorer,
             self.every,

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from tqdm import tqdm
-from transformers import AutoModelForCausalLM
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM
 
 from .._common.files import JsonLines, read_json_lines
 from .._common.loading import load_config, load_model, load_tokenizer
@@ -54,7 +54,7 @@ class Generator:
             config, tokenizer = load_config(self.name), load_tokenizer(self.name)
         except ValueError as error:
             raise ValueError(f"no language model {self.name!r}: give a hub id or a folder") from error
-        if config.is_encoder_decoder or type(config) not in AutoModelForCausalLM._model_mapping:
+        if config.is_encoder_decoder or type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
             raise ValueError(f"{self.name!r} is no causal language model")
         window = getattr(config.get_text_config(decoder=True), "max_position_embeddings", None)
         if window and self.context + self.new_tokens > window:

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 
+from decoding.engine.transformers_api import inputs_after, pad_token_of
+
 
 @dataclass(frozen=True)
 class RepeatedCache:
@@ -37,7 +39,7 @@ class RepeatedCache:
         engine: Any = model
         rows = torch.arange(len(input_ids), device=input_ids.device)
         ends = any(hasattr(criterion, "eos_token_id") for criterion in stopping_criteria)
-        pad: Any = getattr(generation_config, "_pad_token_tensor", None) if ends else None
+        pad: Any = pad_token_of(generation_config) if ends else None
         done = torch.zeros_like(rows, dtype=torch.bool)
         inputs |= {"use_cache": True, "output_hidden_states": True}
         first = engine.prepare_inputs_for_generation(input_ids, is_first_iteration=True, **inputs)
@@ -47,7 +49,7 @@ class RepeatedCache:
         mask = torch.ones_like(input_ids) if mask is None else mask
         while not done.all():
             probs, tokens = logits_processor(input_ids, logits).softmax(-1).topk(self.k)  # (R, k)
-            inputs = engine._update_model_kwargs_for_generation(out, inputs)
+            inputs = inputs_after(engine, out, inputs, 1)
             out.past_key_values.batch_repeat_interleave(self.k)
             copies = {name: repeated(value, self.k) for name, value in inputs.items()}
             fed = torch.cat([input_ids.repeat_interleave(self.k, 0), tokens.view(-1, 1)], dim=1)
