@@ -281,6 +281,7 @@ def test_the_card_names_what_others_can_load():
     }  # fmt: skip
     card = make_card(report)
     assert card.data.base_model == "org/some-model"
+    assert card.text.strip().startswith("# some-model fine-tuned on some.txt\n")
     assert "decoding.load('org/some-model')" in card.text
     assert "private" not in str(card)
     embedded = make_card(report | {"model": default_model.NAME})

@@ -10,7 +10,7 @@ TEMPLATE = """\
 {{ card_data }}
 ---
 
-# {{ card_data.model_name }}
+# {{ title }}
 
 {{ "All weights" if report.full else "A LoRA adapter of rank %d" % report.rank }} of {{ base }}, fine-tuned on \
 {{ report.examples.train }} examples by `python -m decoding.finetune`.
@@ -72,12 +72,13 @@ def make_card(report: dict[str, Any]) -> Any:
     embedded, local = model == default_model.NAME, Path(model).exists()
     base = default_model.HUB_ID if embedded else Path(model).name if local else model
     data = Path(report["file"]).name
+    title = f"{base.rpartition('/')[2]} fine-tuned on {data}"
     card = ModelCardData(
         base_model=None if local else base,
         library_name="transformers" if report["full"] else "peft",
         pipeline_tag="text-generation",
         tags=["generated_from_trainer", "trl", "sft", *([] if report["full"] else ["lora"])],
-        model_name=f"{base.rpartition('/')[2]} fine-tuned on {data}",
+        model_name=title,
         eval_results=[
             EvalResult("text-generation", "file", data, name, values["after"], dataset_split="held_out")
             for name, values in (("loss", report["loss"]), ("perplexity", report["perplexity"]))
@@ -88,6 +89,7 @@ def make_card(report: dict[str, Any]) -> Any:
         card,
         template_str=TEMPLATE,
         report=report,
+        title=title,
         base=f"`{base}`" if local else f"[{base}](https://huggingface.co/{base})",
         load="" if embedded else repr(base),
         prompt=repr(report["prompt"] or "The"),
