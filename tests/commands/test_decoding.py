@@ -559,7 +559,7 @@ def test_bad_options_are_refused_without_torch():
     lines = [
         "import sys, types",
         "package = types.ModuleType('decoding')",
-        f"package.__path__ = {list(decoding.__path__)}",
+        f"package.__path__, package.__version__ = {list(decoding.__path__)}, '0'",
         "sys.modules['decoding'] = package",
         "from decoding.__main__ import main",
         "assert main(['a', '--alpha', '2']) == main(['--input', 'no-such-file']) == 2",

@@ -319,7 +319,9 @@ def test_what_ships_is_small_and_loads():
 @needs_package
 def test_docstring_examples_run():
     found = 0
-    for name in ("ranker", "pairs", "training", "train_accuracy", "train_negatives", "train"):
+    folder = "ranker_training."
+    names = ("ranker", f"{folder}pairs", f"{folder}training", f"{folder}accuracy", f"{folder}negatives", "train")
+    for name in names:
         result = doctest.testmod(importlib.import_module(f"scorers.{name}"))
         assert result.failed == 0, name
         found += result.attempted
