@@ -1,10 +1,29 @@
 """The command `python -m benchmarks.languages`; its work is in `studies.languages`."""
 
 import sys
+from collections.abc import Sequence
 
-from .studies.languages import main, make_parser
+from scorers._common.commands import Command
 
-__all__ = ["main", "make_parser"]
+from .studies.options import Languages
+
+EXAMPLES = """\
+examples:
+  python -m benchmarks.languages
+"""
+COMMAND = Command("benchmarks.languages", Languages, EXAMPLES)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command, and return the status that it exits with: 2 for a call that cannot work."""
+
+    def work(options: Languages) -> None:
+        from .studies.languages import run
+
+        run(options)
+
+    return COMMAND.serve(arguments, work)
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -4,23 +4,27 @@ What is wrong with a call is said in one line, the cheapest to find first: optio
 configuration and tokenizer tell; the weights are loaded last.
 """
 
-import argparse
 import io
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from scorers._common.checks import check_ranges, flag
-from scorers._common.commands import Parser, serve
+from scorers._common.checks import flag
+from scorers._common.commands import Command
 from scorers._common.files import to_line
+from scorers._common.options import DTYPES, Declared, option, options_of_parts
+from scorers._common.part_options import read_part
+from scorers._common.ranges import SEED, SHARE, above, at_least
 from scorers._common.terminal import silence
 
-from . import __version__
 from .jobs.continuation import Job, Reranking
 from .jobs.prompts import Prompt, read_prompts
 from .jobs.results import Results
+from .methods import methods, owners, picker_options
 
 EXAMPLES = """\
 examples:
@@ -36,31 +40,84 @@ Started again after it was stopped or killed, the last one goes on where it ende
 without the interruption, sampling included.
 """
 
-RERANKING = {"every": 20, "samples": 10, "beams": 2}
+WARPERS = ("temperature", "top_k", "top_p")  # options of every method that draws
 
-WARPERS = ("temperature", "top_k", "top_p")
-METHODS = {  # and the options that belong to them
-    "greedy": (), "sample": WARPERS, "contrastive": ("k", "alpha"), "adaptive": ("q",), "fsd": ("k", "alpha"),
-    "mirostat": ("tau", "eta", *WARPERS), "arithmetic": WARPERS,
-}  # fmt: skip
 
-RANGES = {
-    "k": (lambda value: value >= 1, "be a whole number of at least 1"),
-    "alpha": (lambda value: 0 <= value <= 1, "lie in [0, 1]"),
-    "q": (lambda value: 0 <= value < float("inf"), "be at least 0"),
-    "tau": (lambda value: 0 < value < float("inf"), "be above 0"),
-    "eta": (lambda value: 0 < value < float("inf"), "be above 0"),
-    "temperature": (lambda value: 0 < value < float("inf"), "be above 0"),
-    "top_k": (lambda value: value >= 0, "be at least 0"),
-    "top_p": (lambda value: 0 < value <= 1, "be above 0 and at most 1"),
-    "repetition_penalty": (lambda value: 0 < value < float("inf"), "be above 0"),
-    "max_new_tokens": (lambda value: value >= 1, "be at least 1"),
-    "every": (lambda value: value >= 0, "be at least 0"),
-    "samples": (lambda value: value >= 1, "be at least 1"),
-    "beams": (lambda value: value >= 1, "be at least 1"),
-    "seed": (lambda value: 0 <= value <= 2**40, "be between 0 and 2**40"),
-    "batch_size": (lambda value: value >= 1, "be at least 1"),
-}
+@cache
+def reranking_options() -> Declared:
+    """The options of `decoding.Rerank`. A command has no None: for that `--every 0` stands."""
+    fields = {
+        name: field
+        for name, field in read_part("decoding.rerankers.rerank", "Rerank").items()
+        if name in ("every", "samples", "beams")
+    }
+    found = {name: field.option(metavar="N", help=f"rerank: {field.help}") for name, field in fields.items()}
+    whole = "rerank: tokens to a segment; 0: each text is drawn whole"
+    return found | {"every": fields["every"].option(metavar="N", help=whole, range=at_least(0))}
+
+
+@dataclass
+class Options:
+    """Continue prompts with a language model."""
+
+    prompts: list[str] = option(
+        'what to continue; "-" or none: a prompt a line of standard input', "PROMPT", value=[], positional=True
+    )
+    method: list[str] = option(
+        "how each token is chosen; the help of an option names the methods that take it",
+        value=[],
+        repeat=True,
+        choices=lambda: [*methods()],
+        default="contrastive; with --rerank: sample",
+    )
+    picker: dict[str, Any] = options_of_parts(picker_options)
+    temperature: float | None = option("of a method that draws: above 0", "T", range=above(0), default="the model's")
+    top_k: int | None = option(
+        "of a method that draws: from the N most probable tokens; 0: from all",
+        "N",
+        range=at_least(0),
+        default="the model's",
+    )
+    top_p: float | None = option(
+        "of a method that draws: from the most probable tokens that make up P", "P", range=SHARE, default="the model's"
+    )
+    repetition_penalty: float | None = option(
+        "above 1, tokens that are there already become less probable", "R", range=above(0)
+    )
+    rerank: str | None = option(
+        "keep what a scorer prefers: overlap, likelihood, ranker, ranker:FOLDER, rankgen:ID, reward:ID or embedding:ID",
+        "SCORER",
+    )
+    reranking: dict[str, Any] = options_of_parts(reranking_options)
+    max_new_tokens: int = option("tokens to add to each prompt, at most", "N", value=64, range=at_least(1))
+    seed: int = option("of sampling", "N", value=0, range=SEED)
+    model: str | None = option("a hub id or a folder", "NAME", default="the embedded SmolLM2-135M-Instruct")
+    device: str | None = option(
+        "cpu, cuda:0, ...; auto: spread over all", "D", default="the accelerator if there is one"
+    )
+    dtype: str | None = option("of the weights", choices=DTYPES, default="the model's")
+    json: bool = option("a JSON object a line instead of text", value=False)
+    input: Path | None = option(
+        'prompts: JSON lines with "prompt" and perhaps "id", or plain lines', "FILE", value=None
+    )
+    output: Path | None = option("append to FILE a JSON line for each prompt that has none there", "FILE")
+    trace: Path | None = option(
+        "why each token of this run was chosen: a page, if FILE ends in .html, or .json", "FILE"
+    )
+    batch_size: int = option("prompts at a time", "N", value=8, range=at_least(1))
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for more than one method."""
+        if len(self.method) > 1:
+            raise ValueError(f"--method {' and '.join(self.method)}: there can be only one")
+
+    @property
+    def how(self) -> str:
+        """The method."""
+        return self.method[0] if self.method else "sample" if self.rerank else "contrastive"
+
+
+COMMAND = Command("decoding", Options, EXAMPLES)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,8 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     opened: list[Results] = []
     traced: list[Path] = []
 
-    def work() -> None:
-        options = parse(sys.argv[1:] if arguments is None else list(arguments))
+    def work(options: Options) -> None:
         check_options(options)
         job = make_job(options, find_prompts(options))
         opened.extend([Results(options.output, job)] if options.output else [])
@@ -79,92 +135,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
         said = [results.state for results in opened] + [f"the trace so far is in {file}" for file in traced]
         return "; ".join(said) or "nothing was saved"
 
-    return serve("decoding", work, stopped)
+    return COMMAND.serve(arguments, work, stopped)
 
 
-def make_parser() -> Parser:
-    """The options. Those that belong to one method have no default here, so that a stray one is seen."""
-    parser = Parser(
-        prog="python -m decoding", description="Continue prompts with a language model.", epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
-    )  # fmt: skip
-    add = parser.add_argument
-    add("--version", action="version", version=f"decoding-toolkit {__version__}")
-    add("prompts", nargs="*", metavar="PROMPT", help='what to continue; "-" or none: a prompt a line of standard input')
-    add("--method", action="append", choices=list(METHODS), help="default: contrastive; with --rerank: sample. "
-        "adaptive: contrastive, k and alpha from the entropy; fsd: frustratingly simple decoding; arithmetic: with "
-        "--rerank, candidates that are spread evenly")  # fmt: skip
-    add("--k", type=int, help="contrastive, fsd: candidates a step (default: 5; fsd: 3)")
-    add("--alpha", type=float, help="contrastive, fsd: weight of the penalty, 0 to 1 (default: 0.6; fsd: 0.65)")
-    add("--q", type=float, help="adaptive: how sharply it answers to the entropy (default: 1)")
-    add("--tau", type=float, help="mirostat: bits a token (default: 3)")
-    add("--eta", type=float, help="mirostat: learning rate (default: 1)")
-    add("--temperature", type=float, metavar="T",
-        help="sample, mirostat, arithmetic: above 0 (default of this and the next two: the model's)")  # fmt: skip
-    add("--top-k", type=int, metavar="N", help="of those: from the N most probable tokens; 0: from all")
-    add("--top-p", type=float, metavar="P", help="of those: from the most probable tokens that make up P")
-    add("--repetition-penalty", type=float, metavar="R", help="above 1, tokens already there become less probable")
-    add("--rerank", metavar="SCORER", help="keep what a scorer prefers: overlap, likelihood, ranker, ranker:FOLDER, "
-        "rankgen:ID, reward:ID or embedding:ID")  # fmt: skip
-    add("--every", type=int, metavar="N", help="rerank: tokens to a segment (default: 20); 0: texts are drawn whole")
-    add("--samples", type=int, metavar="N", help="rerank: continuations of each text that is kept (default: 10)")
-    add("--beams", type=int, metavar="N", help="rerank: texts that are kept (default: 2)")
-    add("--max-new-tokens", type=int, default=64, metavar="N", help="default: 64")
-    add("--seed", type=int, default=0, help="of sampling (default: 0)")
-    add("--model", metavar="NAME", help="a hub id or a folder (default: the embedded SmolLM2-135M-Instruct)")
-    add("--device", metavar="D", help="cpu, cuda:0, ...; auto: all (default: the accelerator if there is one)")
-    add("--dtype", choices=["float64", "float32", "bfloat16", "float16"], help="of the weights (default: the model's)")
-    add("--json", action="store_true", help="a JSON object a line instead of text")
-    add("--input", type=Path, metavar="FILE", help='prompts: JSON lines with "prompt" and perhaps "id", or plain lines')
-    add("--output", type=Path, metavar="FILE", help="append JSON lines to FILE, but for those that are there already")
-    add("--trace", type=Path, metavar="FILE", help="why each token of this run was chosen: a page, if FILE ends in "
-        ".html, or .json")  # fmt: skip
-    add("--batch-size", type=int, default=8, metavar="N", help="prompts at a time (default: 8)")
-    return parser
-
-
-def parse(arguments: list[str]) -> argparse.Namespace:
-    """The options, with one method; what follows "--" are prompts, whatever they begin with."""
-    end = arguments.index("--") if "--" in arguments else len(arguments)
-    options = make_parser().parse_intermixed_args(arguments[:end])
-    options.prompts += arguments[end + 1 :]
-    methods = options.method or ["sample" if options.rerank else "contrastive"]
-    if len(methods) > 1:
-        raise ValueError(f"--method {' and '.join(methods)}: there can be only one")
-    options.method = methods[0]
-    return options
-
-
-def check_options(options: argparse.Namespace) -> None:
+def check_options(options: Options) -> None:
     """Raise ValueError for options that do not go together, or are out of range."""
-    for name in dict.fromkeys(name for own in METHODS.values() for name in own):
-        if getattr(options, name) is not None and name not in METHODS[options.method]:
-            owners = " or ".join(method for method, own in METHODS.items() if name in own)
-            raise ValueError(f"{flag(name)} belongs to --method {owners}, not {options.method}")
-    check_ranges(vars(options), RANGES)
-    for name in RERANKING:
-        if getattr(options, name) is not None and not options.rerank:
-            raise ValueError(f"{flag(name)} belongs to --rerank SCORER")
+    method = methods()[options.how]
+    for name, value in options.picker.items():
+        if name not in method.fields:
+            raise ValueError(f"{flag(name)} belongs to --method {' or '.join(owners(name))}, not {options.how}")
+        fits, wanted = method.fields[name].range or (lambda _: True, "")
+        if not fits(value):
+            raise ValueError(f"{flag(name)} must {wanted}, not {value}")
+    for name in WARPERS:
+        if getattr(options, name) is not None and not method.draws:
+            drawing = [name for name, each in methods().items() if each.draws]
+            raise ValueError(f"{flag(name)} belongs to --method {' or '.join(drawing)}, not {options.how}")
+    if options.reranking and not options.rerank:
+        raise ValueError(f"{flag(next(iter(options.reranking)))} belongs to --rerank SCORER")
     if options.prompts and options.input:
         raise ValueError("prompts as arguments and --input do not go together: drop one of them")
     if "-" in options.prompts and len(options.prompts) > 1:
         raise ValueError('"-" is standard input, which does not go together with other prompts')
-    if output := options.output:
-        check_output(options, output)
+    if options.output:
+        if options.json:
+            raise ValueError("--output writes JSON lines, and --json prints them: drop one of them")
+        check_output(options.output, options.input)
     if options.trace:
         check_trace(options, options.trace)
 
 
-def check_output(options: argparse.Namespace, output: Path) -> None:
-    """Raise ValueError for an --output that nothing can be appended to."""
-    if options.json:
-        raise ValueError("--output writes JSON lines, and --json prints them: drop one of them")
+def check_output(output: Path, source: Path | None) -> None:
+    """Raise ValueError for an --output that nothing can be appended to; source: the file that is read."""
     check_place("--output", output)
-    if options.input and output.resolve() == options.input.resolve():
+    if source and output.resolve() == source.resolve():
         raise ValueError(f"--output must not be the file that is --input, {output}")
 
 
-def check_trace(options: argparse.Namespace, trace: Path) -> None:
+def check_trace(options: Options, trace: Path) -> None:
     """Raise ValueError for a --trace that cannot be written."""
     if trace.suffix not in (".html", ".json"):
         raise ValueError(f"--trace {trace}: the file must end in .html or .json")
@@ -183,7 +191,7 @@ def check_place(name: str, file: Path) -> None:
         raise ValueError(f"{name} {file} {'is a folder' if file.is_dir() else 'is no plain file'}")
 
 
-def find_prompts(options: argparse.Namespace) -> list[Prompt]:
+def find_prompts(options: Options) -> list[Prompt]:
     """The prompts, from wherever the call says; bytes that are not UTF-8 are left for `Prompt.check` to find."""
     if options.input and str(options.input) != "-":
         with options.input.open(encoding="utf-8-sig", errors="surrogateescape") as file:
@@ -202,36 +210,24 @@ def find_prompts(options: argparse.Namespace) -> list[Prompt]:
     return [Prompt(number, text) for number, text in enumerate(options.prompts)]
 
 
-def make_job(options: argparse.Namespace, prompts: list[Prompt]) -> Job:
+def make_job(options: Options, prompts: list[Prompt]) -> Job:
     """The prompts, with the picker that --method names and the settings of the call."""
-    from . import (
-        AdaptiveContrastiveSearch,
-        ArithmeticSample,
-        ContrastiveSearch,
-        FrustratinglySimple,
-        Greedy,
-        Mirostat,
-        Sample,
-    )
     from .models import default_model
 
     names = ("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty", "batch_size", "dtype")
     settings = {name: getattr(options, name) for name in names}
-    kinds: dict[str, Any] = {
-        "greedy": Greedy, "sample": Sample, "contrastive": ContrastiveSearch, "adaptive": AdaptiveContrastiveSearch,
-        "fsd": FrustratinglySimple, "mirostat": Mirostat, "arithmetic": ArithmeticSample,
-    }  # fmt: skip
-    own = [name for name in METHODS[options.method] if name not in WARPERS]
-    picker = kinds[options.method](**{name: v for name in own if (v := getattr(options, name)) is not None})
+    picker = methods()[options.how].make(options.picker)
     reranking = None
     if options.rerank:
-        numbers = {name: default if getattr(options, name) is None else getattr(options, name)
-                   for name, default in RERANKING.items()}  # fmt: skip
+        defaults = {
+            name: read_part("decoding.rerankers.rerank", "Rerank")[name].default for name in reranking_options()
+        }
+        numbers = defaults | options.reranking
         reranking = Reranking(options.rerank, numbers["every"] or None, numbers["samples"], numbers["beams"])
     return Job(prompts, picker, options.model or default_model.NAME, options.seed, settings, reranking)
 
 
-def run(options: argparse.Namespace, job: Job, results: Results | None, traced: list[Path]) -> None:
+def run(options: Options, job: Job, results: Results | None, traced: list[Path]) -> None:
     """Check the job against the model's configuration and tokenizer; then load the weights, and write what is made.
 
     traced: gets the file of the trace once it is written, also where the run is interrupted.
@@ -257,7 +253,7 @@ def run(options: argparse.Namespace, job: Job, results: Results | None, traced: 
             else:
                 show(job, model, tokenizer, trace)
         finally:
-            if trace is not None and trace.calls:
+            if trace is not None and options.trace and trace.calls:
                 traced.append(trace.save(options.trace))
     for file in traced:
         print(f"the trace is in {file}", file=sys.stderr)
@@ -265,7 +261,7 @@ def run(options: argparse.Namespace, job: Job, results: Results | None, traced: 
         print(f"{len(results.done) - there} written to {results.path} ({there} were there already)", file=sys.stderr)
 
 
-def check_model(options: argparse.Namespace, job: Job, config: Any, tokenizer: Any) -> None:
+def check_model(options: Options, job: Job, config: Any, tokenizer: Any) -> None:
     """Raise ValueError for what cannot be done with this model, or on this device."""
     from scorers._common.loading import refuse_lost_device
 
@@ -286,7 +282,7 @@ def check_model(options: argparse.Namespace, job: Job, config: Any, tokenizer: A
     refuse_lost_device(options.device, "--device {}")
 
 
-def load_model(source: str, config: Any, options: argparse.Namespace) -> Any:
+def load_model(source: str, config: Any, options: Options) -> Any:
     """The weights."""
     from .models import loading as models
 

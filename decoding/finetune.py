@@ -4,18 +4,21 @@ What is wrong with a call is said in one line, before the weights are loaded. A 
 at its last checkpoint when it is started again; its output is written at the end, and whole.
 """
 
-import argparse
 import hashlib
 import json
 import math
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
-from scorers._common.checks import check_ranges
-from scorers._common.commands import Parser, serve
+from scorers._common.commands import Command
+from scorers._common.options import Declared, option, options_of_parts
+from scorers._common.part_options import read_part
+from scorers._common.ranges import FRACTION
 from scorers._common.terminal import silence
 
 from .jobs.examples import Example, key_of, read_training_examples, split
@@ -23,10 +26,8 @@ from .jobs.fine_tuning.folder import REPORT, SAVED, check_output, claimed, publi
 from .jobs.fine_tuning.labels import IGNORED, encode
 from .jobs.fine_tuning.settings import RANGES, REPORTERS, Run, Settings
 from .jobs.fine_tuning.training import Expert, finetune, require_peft, require_trl
-from .models import default_model
-from .models import loading as models
 
-__all__ = ["REPORT", "Expert", "Run", "Settings", "finetune", "main", "make_parser"]
+__all__ = ["REPORT", "Expert", "Run", "Settings", "finetune", "main"]
 
 EXAMPLES = """\
 examples:
@@ -47,15 +48,62 @@ of the held-out ones, in nats a token, before and after. Until then checkpoints 
 started again after it was stopped or killed, a call goes on at the last one.
 """
 
-CALL_RANGES = RANGES | {"held_out": (lambda value: 0 < value < 1, "lie between 0 and 1")}
+
+@cache
+def training_options() -> Declared:
+    """The fields of `Settings`, and how often there are checkpoints."""
+    fields = {
+        name: (part, field)
+        for part, names in (("Settings", Settings.__annotations__), ("Run", ["save_every"]))
+        for name, field in read_part("decoding.jobs.fine_tuning.settings", part).items()
+        if name in names
+    }
+    said = {"learning_rate": "2e-4; with --full 2e-5", "full": ""}
+    return {
+        name: field.option(
+            metavar=None if field.kind is bool else "R" if name == "learning_rate" else "N",
+            range=RANGES.get(name),
+            default=said.get(name, f"{field.default}"),
+        )
+        for name, (_, field) in fields.items()
+    }
+
+
+@dataclass
+class Options:
+    """Fine-tune a language model as an expert for STEER."""
+
+    file: Path = option(
+        "examples: a text a line, or JSON lines; .gz is unpacked", "FILE", positional=True, required=True
+    )
+    output: Path = option("a folder that is empty, or not there yet", "DIR", required=True)
+    field: str = option("of JSON lines, where the text stands", "NAME", value="text")
+    model: str | None = option("a hub id or a folder", "NAME", default="the embedded SmolLM2-135M-Instruct")
+    held_out: float = option("of the texts, not trained on", "FRACTION", value=0.1, range=FRACTION)
+    prompt: str = option("put directly before every example, and not trained on", "TEXT", value="", default="")
+    training: dict[str, Any] = options_of_parts(training_options)
+    report_to: list[str] = option(
+        "who is told the losses; may be given more than once",
+        value=[],
+        repeat=True,
+        choices=tuple(REPORTERS),
+        default="none",
+    )
+
+    @property
+    def save_every(self) -> int:
+        """Steps between checkpoints."""
+        return self.training.get("save_every", Run.save_every)
+
+
+COMMAND = Command("decoding.finetune", Options, EXAMPLES)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command, and return the status that it exits with: 2 for a call that cannot work."""
     begun: list[Path] = []
 
-    def work() -> None:
-        options = make_parser().parse_args(arguments)
+    def work(options: Options) -> None:
         settings = check_options(options)
         examples = read_training_examples(options.file, options.field)
         train, held_out = split(examples, options.held_out, settings.seed)
@@ -65,54 +113,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def stopped() -> str:
         return "run it again to go on" if any(folder.exists() for folder in begun) else "nothing was saved"
 
-    return serve("decoding", work, stopped)
+    return COMMAND.serve(arguments, work, stopped)
 
 
-def make_parser() -> Parser:
-    """The options."""
-    parser = Parser(
-        prog="python -m decoding.finetune",
-        description="Fine-tune a language model as an expert for STEER.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    add = parser.add_argument
-    add("file", type=Path, metavar="FILE", help="examples: a text a line, or JSON lines; .gz is unpacked")
-    add("--output", type=Path, metavar="DIR", required=True, help="a folder that is empty, or not there yet")
-    add("--field", default="text", help="of JSON lines, where the text stands (default: text)")
-    add("--model", metavar="NAME", help="a hub id or a folder (default: the embedded SmolLM2-135M-Instruct)")
-    add("--held-out", type=float, default=0.1, metavar="FRACTION", help="of the texts, not trained on (default: 0.1)")
-    add("--prompt", default="", metavar="TEXT", help="put directly before every example, and not trained on")
-    add("--epochs", type=int, default=3, metavar="N", help="passes over the examples (default: 3)")
-    add("--batch-size", type=int, default=8, metavar="N", help="examples a step (default: 8)")
-    add("--learning-rate", type=float, metavar="R", help="at the start (default: 2e-4; with --full 2e-5)")
-    add("--rank", type=int, metavar="N", help="of the LoRA adapter (default: 16)")
-    add("--full", action="store_true", help="train all weights instead of an adapter")
-    add("--max-length", type=int, default=256, metavar="N", help="tokens; longer examples are cut (default: 256)")
-    add("--seed", type=int, default=0, help="of the split and the training (default: 0)")
-    add("--save-every", type=int, default=50, metavar="N", help="steps between checkpoints (default: 50)")
-    reporters = f"who is told the losses: {', '.join(REPORTERS)}; may be given more than once (default: none)"
-    add("--report-to", action="append", choices=REPORTERS, default=[], metavar="NAME", help=reporters)
-    return parser
-
-
-def check_options(options: argparse.Namespace) -> Settings:
+def check_options(options: Options) -> Settings:
     """The settings of a call that can work, as far as options tell; else ValueError, or ImportError for a library."""
-    if options.full and options.rank is not None:
+    given = {name: value for name, value in options.training.items() if name in Settings.__annotations__}
+    if given.get("full") and "rank" in given:
         raise ValueError("--rank belongs to an adapter, and --full trains none: drop one of them")
-    check_ranges(vars(options), CALL_RANGES)
     check_output(options.output)
     require_trl()
-    if not options.full:
+    if not given.get("full"):
         require_peft()
     Run(report_to=tuple(options.report_to))
-    given = {name: value for name in Settings.__annotations__ if (value := getattr(options, name)) is not None}
     return Settings(**given)
 
 
-def run(options: argparse.Namespace, settings: Settings, parts: dict[str, list[Example]]) -> None:
+def run(options: Options, settings: Settings, parts: dict[str, list[Example]]) -> None:
     """Check the examples against the model's configuration and tokenizer; then load the weights, train and save."""
+    from .models import default_model
+    from .models import loading as models
+
     silence()
     source = models.locate(options.model)
     config = models.load_config(source)

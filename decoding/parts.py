@@ -58,6 +58,7 @@ class Picker(Part, ABC):
             to which they make no difference, such as `Greedy`: `decoding.generate` then refuses `do_sample=True`.
         keep_states: whether it reads `Context.states`, the hidden states of the whole text.
         rule: what it takes, in a phrase; for traces.
+        method: its short name, which `python -m decoding --method` takes. Empty: the first word of the class's name.
         terms: what the names mean that it explains itself by; for traces, see `Hypotheses.explain`.
 
     Example:
@@ -72,6 +73,7 @@ class Picker(Part, ABC):
     warped: ClassVar[bool] = True
     keep_states: ClassVar[bool] = False
     rule: ClassVar[str] = ""
+    method: ClassVar[str] = ""
     terms: ClassVar[Mapping[str, str]] = {}
 
     @abstractmethod

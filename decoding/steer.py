@@ -1,14 +1,17 @@
 """The command that makes synthetic examples: `python -m decoding.steer FILE --expert DIR --output OUT.jsonl`."""
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from scorers._common.checks import check_ranges
-from scorers._common.commands import Parser, serve
+from scorers._common.commands import Command
+from scorers._common.options import DTYPES, Declared, option, options_of_parts
+from scorers._common.part_options import read_part
+from scorers._common.ranges import SEED, SHARE, above, at_least
 from scorers._common.terminal import silence
 
 from .__main__ import check_output
@@ -26,85 +29,97 @@ For each new example, ten others are drawn from the file and from what was made 
 again after it was stopped or killed, it goes on where it ended.
 """
 
-RANGES = {
-    "number": (lambda value: value >= 1, "be at least 1"),
-    "gamma": (lambda value: 0 <= value < float("inf"), "be at least 0"),
-    "eta": (lambda value: 0 <= value < float("inf"), "be at least 0"),
-    "beta": (lambda value: 0 <= value <= 1, "lie in [0, 1]"),
-    "negatives": (lambda value: value >= 1, "be at least 1"),
-    "max_new_tokens": (lambda value: value >= 1, "be at least 1"),
-    "temperature": (lambda value: 0 < value < float("inf"), "be above 0"),
-    "top_k": (lambda value: value >= 0, "be at least 0"),
-    "top_p": (lambda value: 0 < value <= 1, "be above 0 and at most 1"),
-    "batch_size": (lambda value: value >= 1, "be at least 1"),
-    "seed": (lambda value: 0 <= value <= 2**40, "be between 0 and 2**40"),
-}
+WEIGHTS = {"gamma": 0.2, "eta": 0.2, "beta": 0.1}  # of the guide, and what the command takes where none is given
+
+
+@cache
+def guide_options() -> Declared:
+    """The numbers of `decoding.Steer`."""
+    help = {
+        "gamma": "away from the base model, towards the expert, at least 0",
+        "eta": "away from examples that are there, at least 0",
+        "beta": "mask of what the expert finds implausible, 0 to 1; 0: none, as published",
+    }
+    fields = read_part("decoding.guides.steer", "Steer")
+    return {
+        name: fields[name].option(metavar="X", help=help[name], default=f"{default}")
+        for name, default in WEIGHTS.items()
+    }
+
+
+@dataclass
+class Options:
+    """Make synthetic examples like those of a file (STEER)."""
+
+    examples: Path = option(
+        "real examples: a text a line, or JSON lines; .gz is unpacked", "FILE", positional=True, required=True
+    )
+    expert: str = option("a model or adapter fine-tuned on such examples: a folder or a hub id", "NAME", required=True)
+    output: Path = option(
+        "append a JSON line for each new example to FILE, until it has as many as asked for", "FILE", required=True
+    )
+    number: int = option("examples to make", "N", short="-n", value=100, range=at_least(1))
+    prompt: str | None = option("what each follows", "TEXT", default="what the expert was trained with, else nothing")
+    guide: dict[str, Any] = options_of_parts(guide_options)
+    negatives: int = option("examples to a negative prompt", "K", value=10, range=at_least(1))
+    max_new_tokens: int = option("tokens of an example, at most", "N", value=100, range=at_least(1))
+    temperature: float = option("of sampling, above 0", "T", value=1.0, range=above(0))
+    top_k: int = option("of the steered distribution; 0: all", "N", value=10, range=at_least(0))
+    top_p: float = option("of the steered distribution", "P", value=1.0, range=SHARE)
+    batch_size: int = option("examples a round", "N", value=16, range=at_least(1))
+    seed: int = option("of draws and sampling", "N", value=0, range=SEED)
+    model: str | None = option("the base: a hub id or a folder", "NAME", default="the embedded SmolLM2-135M-Instruct")
+    field: str = option("of JSON lines, where the text stands", "NAME", value="text")
+    device: str | None = option("cpu, cuda:0, ...", "D", default="the accelerator if there is one")
+    dtype: str | None = option("of the weights", choices=DTYPES, default="the model's")
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The numbers of the guide, given or not."""
+        return WEIGHTS | self.guide
+
+
+COMMAND = Command("decoding.steer", Options, EXAMPLES)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command, and return the status that it exits with: 2 for a call that cannot work."""
     opened: list[Results] = []
 
-    def work() -> None:
-        options = make_parser().parse_args(arguments)
+    def work(options: Options) -> None:
         check_options(options)
         job = make_job(options)
         opened.append(Results(options.output, job))
         run(options, job, opened[0])
 
-    return serve("decoding", work, lambda: opened[0].state if opened else "nothing was saved")
+    return COMMAND.serve(arguments, work, lambda: opened[0].state if opened else "nothing was saved")
 
 
-def make_parser() -> Parser:
-    """The options."""
-    parser = Parser(
-        prog="python -m decoding.steer", description="Make synthetic examples like those of a file (STEER).",
-        epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
-    )  # fmt: skip
-    add = parser.add_argument
-    add("examples", type=Path, metavar="FILE", help="real examples: a text a line, or JSON lines; .gz is unpacked")
-    add("--expert", required=True, metavar="NAME", help="a model or adapter fine-tuned on such examples: folder or id")
-    add("--output", required=True, type=Path, metavar="FILE", help="append JSON lines to FILE, but for those there")
-    add("--number", "-n", type=int, default=100, metavar="N", help="examples to make (default: 100)")
-    add("--prompt", metavar="TEXT", help="what each follows (default: what the expert was trained with, else nothing)")
-    add("--gamma", type=float, default=0.2, help="away from the base model, towards the expert (default: 0.2)")
-    add("--eta", type=float, default=0.2, help="away from examples that are there (default: 0.2)")
-    add("--beta", type=float, default=0.1, help="mask of what the expert finds implausible; 0: none, as published "
-        "(default: 0.1)")  # fmt: skip
-    add("--negatives", type=int, default=10, metavar="K", help="examples to a negative prompt (default: 10)")
-    add("--max-new-tokens", type=int, default=100, metavar="N", help="default: 100")
-    add("--temperature", type=float, default=1.0, metavar="T", help="default: 1")
-    add("--top-k", type=int, default=10, metavar="N", help="of the steered distribution; 0: all (default: 10)")
-    add("--top-p", type=float, default=1.0, metavar="P", help="of the steered distribution (default: 1)")
-    add("--batch-size", type=int, default=16, metavar="N", help="examples a round (default: 16)")
-    add("--seed", type=int, default=0, help="of draws and sampling (default: 0)")
-    add("--model", metavar="NAME", help="the base: a hub id or a folder (default: the embedded SmolLM2-135M-Instruct)")
-    add("--field", default="text", help="of JSON lines, where the text stands (default: text)")
-    add("--device", metavar="D", help="cpu, cuda:0, ... (default: the accelerator if there is one)")
-    add("--dtype", choices=["float64", "float32", "bfloat16", "float16"], help="of the weights (default: the model's)")
-    return parser
+def check_options(options: Options) -> None:
+    """Raise ValueError for what does not go together, or cannot be written."""
+    if not options.weights["beta"] and options.weights["eta"] >= 1:
+        eta = options.weights["eta"]
+        raise ValueError(f"--eta {eta} without a mask turns the distribution around: lower it, or give --beta")
+    check_output(options.output, options.examples)
 
 
-def check_options(options: argparse.Namespace) -> None:
-    """Raise ValueError for what is out of range, or cannot be written."""
-    check_ranges(vars(options), RANGES)
-    if not options.beta and options.eta >= 1:
-        raise ValueError(f"--eta {options.eta} without a mask turns the distribution around: lower it, or give --beta")
-    options.json, options.input = False, options.examples
-    check_output(options, options.output)
-
-
-def make_job(options: argparse.Namespace) -> Synthesis:
+def make_job(options: Options) -> Synthesis:
     """The examples, and everything that what is made depends on."""
     from .models import default_model
 
-    names = ("gamma", "eta", "beta", "max_new_tokens", "temperature", "top_k", "top_p", "batch_size", "dtype")
+    names = ("max_new_tokens", "temperature", "top_k", "top_p", "batch_size", "dtype")
     examples = read_examples(options.examples, options.field)
     prompt = trained_prompt(options.expert) if options.prompt is None else options.prompt
     return Synthesis(
-        examples, options.number, prompt, options.expert, options.model or default_model.NAME, options.seed,
-        options.negatives, {name: getattr(options, name) for name in names},
-    )  # fmt: skip
+        examples,
+        options.number,
+        prompt,
+        options.expert,
+        options.model or default_model.NAME,
+        options.seed,
+        options.negatives,
+        options.weights | {name: getattr(options, name) for name in names},
+    )
 
 
 def trained_prompt(expert: str) -> str:
@@ -113,7 +128,7 @@ def trained_prompt(expert: str) -> str:
     return json.loads(record.read_text()).get("prompt", "") if record.is_file() else ""
 
 
-def run(options: argparse.Namespace, job: Synthesis, results: Results) -> None:
+def run(options: Options, job: Synthesis, results: Results) -> None:
     """Load what is needed, and write each round as it is made."""
     from tqdm import tqdm
 

@@ -1,6 +1,5 @@
 """How the documentation site is built (`make docs`). It needs no network, neither to be built nor to be read."""
 
-import argparse
 import importlib
 import re
 import sys
@@ -35,19 +34,13 @@ suppress_warnings = ["misc.highlighting_failure"]  # console blocks hold words, 
 
 
 class CommandHelp(SphinxDirective):
-    """What `python -m MODULE --help` says, by the parser that its `make_parser()` makes."""
+    """What `python -m MODULE --help` says, as its `COMMAND` says it."""
 
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
         """A literal block for the command, and one for each of its subcommands."""
-        module = self.arguments[0]
-        parser = importlib.import_module(module).make_parser()
-        parsers = [parser]
-        for action in parser._actions:
-            if isinstance(action, argparse._SubParsersAction):
-                parsers += action.choices.values()
-        texts = [parser.format_help() for parser in parsers]
+        texts = importlib.import_module(self.arguments[0]).COMMAND.help()
         return [nodes.literal_block(text, text, language="none") for text in texts]
 
 

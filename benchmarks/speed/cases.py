@@ -4,7 +4,6 @@ All ways of a case (a batch of prompts of one length) take turns in one process.
 round. Loading, the ways and the cases are here; they are timed in turns.py and told in speed_report.py.
 """
 
-import argparse
 import copy
 import json
 import os
@@ -26,12 +25,13 @@ from scorers._common.files import write_json
 from scorers._common.terminal import progress
 
 from . import reranking as rerank
+from .options import RESULTS, Reranking
+from .options import Speed as Options
 from .peers import RepeatedCache
 from .timing import TEXT, Way, count, measure
 
-RESULTS = "speed.json"
 GREEDY = "model.generate, greedy"
-RERANKED = {"prefix": 256, "every": 20, "samples": 10, "beams": 2, "new_tokens": 120}
+RERANKED: dict[str, Any] = {"prefix": 256, "every": 20, "samples": 10, "beams": 2, "new_tokens": 120}
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,9 @@ QUICK = {
     "new_tokens": 8,
     "methods": ["plain", "contrastive", "guide", "steer"],
 }
-RANGES = {
-    **{name: (lambda value: value >= 2, "be at least 2") for name in ("new_tokens",)},
-    **{name: (lambda value: value is None or value >= 1, "be at least 1") for name in ("rounds", "threads", "second")},
-    **{name: (lambda values: min(values) >= 1, "be at least 1 each") for name in ("contexts", "batches", "k")},
-}
 
 
-def run(options: argparse.Namespace, show: Callable[[str], None]) -> dict[str, Any]:
+def run(options: Options, show: Callable[[str], None]) -> dict[str, Any]:
     """Measure all cases that the folder has not yet, and return all; each is written as soon as it is there.
 
     Raises:
@@ -92,7 +87,7 @@ def run(options: argparse.Namespace, show: Callable[[str], None]) -> dict[str, A
     return results
 
 
-def load(options: argparse.Namespace) -> Models:
+def load(options: Options) -> Models:
     """Two or three models of the same weights; texts of all go on to the last token."""
     model, tokenizer = decoding.load(options.model, device="cpu", dtype=options.dtype)
     model.generation_config.eos_token_id = None
@@ -106,7 +101,7 @@ def load(options: argparse.Namespace) -> Models:
     return Models(model, packed, expert, tokenizer)
 
 
-def describe(options: argparse.Namespace, models: Models) -> dict[str, Any]:
+def describe(options: Options, models: Models) -> dict[str, Any]:
     """What figures depend on, as far as it can be known."""
     return {
         "model": Path(str(models.plain.config.name_or_path)).name,
@@ -136,9 +131,7 @@ def resume(file: Path, settings: dict[str, Any]) -> dict[str, Any]:
     return results
 
 
-def cases(
-    options: argparse.Namespace, models: Models
-) -> Iterator[tuple[str, dict[str, Any], Callable[[], dict[str, Way]]]]:
+def cases(options: Options, models: Models) -> Iterator[tuple[str, dict[str, Any], Callable[[], dict[str, Way]]]]:
     """Name, what it is, and its ways."""
     if set(options.methods) - {"rerank"}:
         for batch in options.batches:
@@ -153,7 +146,7 @@ def cases(
         yield f"reranking, prefix {RERANKED['prefix']}", about, partial(rerank_ways, models)
 
 
-def examine(ways: dict[str, Way], options: argparse.Namespace, models: Models) -> dict[str, Any]:
+def examine(ways: dict[str, Way], options: Options, models: Models) -> dict[str, Any]:
     """Counts of every way, its seconds in every round, and the machine's share: how fast bytes can be read."""
     costs = {}
     block = torch.ones(models.bytes // 4)
@@ -194,7 +187,7 @@ def prompts(models: Models, batch: int, context: int, start: int = 0) -> Tensor:
     return torch.stack([stream[start + 3 * row :][:context] for row in range(batch)])
 
 
-def token_ways(options: argparse.Namespace, models: Models, batch: int, context: int) -> dict[str, Way]:
+def token_ways(options: Options, models: Models, batch: int, context: int) -> dict[str, Way]:
     """All ways to continue a batch; a name is who does it, and then what; peers stand before ours."""
     ids = prompts(models, batch, context)
     second = prompts(models, batch, options.second or context, start=7)
@@ -237,7 +230,7 @@ def token_ways(options: argparse.Namespace, models: Models, batch: int, context:
 
 def rerank_ways(models: Models) -> dict[str, Way]:
     """RankGen's beam search over segments, as it was released and as it is here."""
-    options = argparse.Namespace(**RERANKED)
+    options = Reranking(**RERANKED)
     text = rerank.story(models.plain, models.tokenizer, RERANKED["prefix"])
     ways = {}
     for model, mark in ((models.plain, ""), (models.packed, ", packed")):

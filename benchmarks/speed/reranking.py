@@ -5,11 +5,11 @@ read everything again, and the cache is thrown away. Same model, same number of 
 the two take turns. Times are of one machine in one hour: compare their ratio, and the positions read.
 """
 
-import argparse
 import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -19,68 +19,35 @@ import torch
 
 import decoding
 import scorers
-from scorers._common.checks import Range, check_ranges
-from scorers._common.commands import Parser, serve
 from scorers._common.markdown import markdown_table
 from scorers._common.terminal import progress, silence
 
+from .options import Reranking as Options
 from .timing import TEXT
 
+COUNTS = ("prefix", "prompts", "every", "samples", "beams", "new_tokens", "rounds")
 SAMPLING: dict[str, Any] = {"do_sample": True, "top_k": 50, "top_p": 0.9}
 SCORERS: dict[str, Callable[[], scorers.Scorer]] = {
     "overlap": scorers.Overlap,
     "ranker": scorers.Ranker.from_pretrained,
 }
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-EXAMPLES = """\
-examples:
-  python -m benchmarks.rerank
-  python -m benchmarks.rerank --prefix 32 --samples 4 --new-tokens 40 --rounds 1     a quick look
-"""
-COUNTS = ("prefix", "prompts", "every", "samples", "beams", "new_tokens", "rounds")
-RANGES: dict[str, Range] = {name: (lambda value: value >= 1, "be at least 1") for name in COUNTS}
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print what was measured, and return the status that the command exits with: 2 for a call that cannot work."""
-
-    def work() -> None:
-        options = make_parser().parse_args(arguments)
-        check_ranges(vars(options), RANGES)
-        found = compare(options)
-        print(json.dumps(found, indent=1) if options.json else table(found))
-
-    return serve("benchmarks", work, lambda: "nothing was saved")
+def run(options: Options) -> None:
+    """Print what was measured."""
+    found = compare(options)
+    print(json.dumps(found, indent=1) if options.json else table(found))
 
 
-def make_parser() -> Parser:
-    """The options; their defaults are the paper's."""
-    parser = Parser(prog="python -m benchmarks.rerank", description=__doc__, allow_abbrev=False, epilog=EXAMPLES,
-                    formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    add = parser.add_argument
-    add("--model", help="a hub id or a folder (default: the embedded one)")
-    add("--scorer", choices=list(SCORERS), default="overlap", help="default: overlap, which costs next to nothing")
-    add("--prefix", type=int, default=256, help="prompt tokens (default: 256)")
-    add("--prompts", type=int, default=1, help="ours reads them together, the released one by one (default: 1)")
-    add("--every", type=int, default=20, help="tokens to a segment (default: 20)")
-    add("--samples", type=int, default=10, help="continuations of each hypothesis (default: 10)")
-    add("--beams", type=int, default=2, help="hypotheses kept (default: 2)")
-    add("--new-tokens", type=int, default=120, help="default: 120")
-    add("--rounds", type=int, default=3, help="of both ways (default: 3)")
-    add("--clock", choices=list(CLOCKS), default="wall",
-        help="cpu: the processor's seconds, of all threads, for a machine that is busy (default: wall)")  # fmt: skip
-    add("--json", action="store_true", help="print one JSON object, with the seconds of every round")
-    return parser
-
-
-def compare(options: argparse.Namespace) -> dict[str, Any]:
+def compare(options: Options) -> dict[str, Any]:
     """Both ways in turns: seconds of each round, their ratios within it, mean forwards and positions of a round."""
     scorer, clock = SCORERS[options.scorer](), CLOCKS[options.clock]
     silence()
     model, tokenizer = decoding.load(options.model)
     texts = [story(model, tokenizer, options.prefix, seed) for seed in range(options.prompts)]
     ways = {"released": released, "ours": ours}
-    short = argparse.Namespace(**vars(options) | {"new_tokens": min(options.new_tokens, options.every, 2)})
+    short = replace(options, new_tokens=min(options.new_tokens, options.every, 2))
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     read: dict[str, list[tuple[int, int]]] = {name: [] for name in ways}
     with progress(len(ways) * (1 + options.rounds), "run") as tick:
@@ -134,20 +101,16 @@ def story(model: Any, tokenizer: Any, length: int, seed: int = 0) -> str:
     return tokenizer.decode(row[:length])
 
 
-def ours(
-    model: Any, tokenizer: Any, scorer: scorers.Scorer, texts: Sequence[str], options: argparse.Namespace
-) -> list[str]:
+def ours(model: Any, tokenizer: Any, scorer: scorers.Scorer, texts: Sequence[str], options: Options) -> list[str]:
     """The texts with what `Rerank` continues them by."""
     inputs = tokenizer(list(texts), return_tensors="pt", padding=True).to(model.device)
     part = decoding.Rerank(scorer, options.every, options.samples, options.beams, tokenizer=tokenizer)
-    limits = {"max_new_tokens": options.new_tokens, "min_new_tokens": options.new_tokens}
+    limits: dict[str, Any] = {"max_new_tokens": options.new_tokens, "min_new_tokens": options.new_tokens}
     rows = decoding.generate(model, **inputs, processors=[part], **limits, **SAMPLING)
     return tokenizer.batch_decode(rows, skip_special_tokens=True)
 
 
-def released(
-    model: Any, tokenizer: Any, scorer: scorers.Scorer, texts: Sequence[str], options: argparse.Namespace
-) -> list[str]:
+def released(model: Any, tokenizer: Any, scorer: scorers.Scorer, texts: Sequence[str], options: Options) -> list[str]:
     """The same as it was released, but for what stopped it at the second prompt."""
     found = []
     for text in texts:

@@ -1,8 +1,6 @@
 """What a second prompt costs, by the lengths of the two, in one forward or in two: `python -m benchmarks.guides`."""
 
-import argparse
 import statistics
-from collections.abc import Sequence
 from functools import partial
 from itertools import product
 from typing import Any
@@ -10,48 +8,20 @@ from typing import Any
 import torch
 
 import decoding
-from scorers._common.commands import Parser, serve
 from scorers._common.terminal import silence, table
 
+from .options import SecondPrompts as Options
 from .timing import Way, measure
 
-EXAMPLES = """\
-examples:
-  python -m benchmarks.guides
-  python -m benchmarks.guides --lengths 128 96 --batch 4 --rounds 9
-"""
-LENGTHS = [[64, 64], [64, 48], [64, 32], [256, 256], [256, 64]]
+LENGTHS = [(64, 64), (64, 48), (64, 32), (256, 256), (256, 64)]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command, and return the status that it exits with: 2 for a call that cannot work."""
-    return serve("benchmarks", lambda: run(make_parser().parse_args(arguments)), lambda: "the table ends here")
-
-
-def make_parser() -> Parser:
-    """The options."""
-    parser = Parser(
-        prog="python -m benchmarks.guides", description=__doc__, epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
-    )  # fmt: skip
-    add = parser.add_argument
-    add("--model", metavar="NAME", help="a hub id or a folder (default: the embedded one)")
-    add("--lengths", type=int, nargs=2, action="append", metavar="N", help="tokens of the two prompts; may repeat")
-    add("--batch", type=int, nargs="+", default=[1, 8], metavar="N", help="rows (default: 1 8)")
-    add("--new-tokens", type=int, default=24, metavar="N", help="tokens a row (default: 24)")
-    add("--rounds", type=int, default=5, metavar="N", help="default: 5")
-    return parser
-
-
-def run(options: argparse.Namespace) -> None:
+def run(options: Options) -> None:
     """Print a Markdown table: medians of ratios within a round, in which all ways take turns."""
-    numbers = [options.new_tokens, options.rounds, *options.batch, *(n for pair in options.lengths or [] for n in pair)]
-    if min(numbers) < 1:
-        raise ValueError(f"lengths, rows, tokens and rounds must be at least 1, not {min(numbers)}")
     silence()
     model, _ = decoding.load(options.model)
     names = ["rows", "prompt", "second prompt", "padding", "separate / greedy", "joint / greedy", "joint / separate"]
-    cases = list(product(options.batch, options.lengths or LENGTHS))
+    cases = list(product(options.batch, options.pairs or LENGTHS))
     with table(names, [f"batch {rows}, {first} and {second} tokens" for rows, (first, second) in cases]) as add_row:
         for rows, (first, second) in cases:
             seconds = measure(ways(model, rows, first, second, options.new_tokens), options.rounds)

@@ -4,7 +4,6 @@ For each prompt, number of texts and seed, one set of texts by each; every figur
 mean over prompts and seeds. Same model, same distribution, same length.
 """
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from typing import Any
@@ -13,35 +12,14 @@ import numpy as np
 import torch
 
 import decoding
-from scorers._common.checks import check_ranges
-from scorers._common.commands import Parser, serve
 from scorers._common.markdown import markdown_table
 from scorers._common.terminal import silence
 from scorers.language_model import read_spans
 
 from ..metrics.diversity import distinct
 from ..metrics.self_bleu import self_bleu
-
-PROMPTS = [
-    "The night was",
-    "The best thing about the town is",
-    "She opened the letter and",
-    "In the year 1850, the river",
-    "My advice to a young cook:",
-    "Scientists have found that",
-]
-RANGES = {
-    "new_tokens": (lambda value: value >= 3, "be at least 3"),
-    "seeds": (lambda value: value >= 2, "be at least 2"),
-    "prompts": (lambda value: 1 <= value <= len(PROMPTS), f"lie between 1 and {len(PROMPTS)}"),
-    "temperature": (lambda value: 0 < value < float("inf"), "be above 0"),
-}
-
-EXAMPLES = """\
-examples:
-  python -m benchmarks.arithmetic
-  python -m benchmarks.arithmetic --texts 2 8 --prompts 2 --seeds 2       a quick look
-"""
+from .options import STARTS
+from .options import Arithmetic as Options
 
 
 @dataclass(frozen=True)
@@ -61,17 +39,8 @@ class Figures:
     log_p: float
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table, and return the status that the command exits with."""
-    return serve("benchmarks.arithmetic", lambda: run(arguments), lambda: "nothing was saved")
-
-
-def run(arguments: Sequence[str] | None) -> None:
+def run(options: Options) -> None:
     """Read the options, draw, measure, print."""
-    options = make_parser().parse_args(arguments)
-    check_ranges(vars(options), RANGES)
-    if min(options.texts) < 2:
-        raise ValueError(f"--texts must be at least 2, not {min(options.texts)}: one text has no diversity")
     silence()
     model, tokenizer = decoding.load(options.model)
     rows = []
@@ -79,29 +48,14 @@ def run(arguments: Sequence[str] | None) -> None:
         for name, picker in (("independent", decoding.Sample()), ("arithmetic", decoding.ArithmeticSample(n=n))):
             sets = [
                 [measure(model, tokenizer, prompt, picker, n, seed, options) for seed in range(options.seeds)]
-                for prompt in PROMPTS[: options.prompts]
+                for prompt in STARTS[: options.prompts]
             ]
             rows.append((n, name, np.array([[astuple(figures) for figures in own] for own in sets])))
     for line in table(rows):
         print(line)
 
 
-def make_parser() -> Parser:
-    """The options."""
-    parser = Parser(prog="python -m benchmarks.arithmetic", description=__doc__, allow_abbrev=False, epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    parser.add_argument("--model", help="a hub id or a folder (default: the embedded one)")
-    parser.add_argument("--texts", type=int, nargs="+", default=[4, 16], metavar="N", help="in a set (default: 4 16)")
-    parser.add_argument("--new-tokens", type=int, default=12, metavar="N", help="of each (default: 12)")
-    parser.add_argument("--prompts", type=int, default=len(PROMPTS), metavar="N", help=f"default: {len(PROMPTS)}")
-    parser.add_argument("--seeds", type=int, default=6, metavar="N", help="sets of each kind (default: 6)")
-    parser.add_argument("--temperature", type=float, default=1.0, metavar="T", help="default: 1, the model's own")
-    return parser
-
-
-def measure(
-    model: Any, tokenizer: Any, prompt: str, picker: Any, n: int, seed: int, options: argparse.Namespace
-) -> Figures:
+def measure(model: Any, tokenizer: Any, prompt: str, picker: Any, n: int, seed: int, options: Options) -> Figures:
     """Draw a set, and look at it."""
     inputs = tokenizer(prompt, return_tensors="pt").to(model.device)
     out = decoding.generate(

@@ -4,7 +4,6 @@ After Lazaridou et al. 2022: passages are retrieved by TF-IDF, the model answers
 ranked by the same model's probabilities. The texts are the Wikipedia articles that gensim ships, the questions our own.
 """
 
-import argparse
 import json
 import re
 import string
@@ -20,8 +19,6 @@ import torch
 import decoding
 import scorers
 from decoding.models.tokenization import read_behind, without_padding
-from scorers._common.checks import check_ranges
-from scorers._common.commands import Parser, serve
 from scorers._common.files import JsonLines, read_lines
 from scorers._common.markdown import markdown_row, markdown_table
 from scorers._common.terminal import silence
@@ -29,6 +26,7 @@ from scorers.evidence import Asked, Evidence, Form
 
 from ..harness.corpora import Corpus, Document
 from ..metrics.uncertainty import bootstrap
+from .options import Evidence as Options
 
 CORPUS = Corpus(package="gensim==4.4.0", path="test/test_data/enwiki-latest-pages-articles1.xml-*-shortened.bz2")
 EXAMPLES = [
@@ -45,14 +43,6 @@ FORM = Form(
     blind="".join(f"Evidence: {p}\nAnswer: {a}\nQuestion: {q}\n\n" for p, q, a in EXAMPLES),
 )
 CLOSED = "".join(f"Question: {q}\nAnswer: {a}\n\n" for _, q, a in EXAMPLES) + "Question: {question}\nAnswer:"
-RANGES = {
-    "passages": (lambda value: value >= 1, "be at least 1"),
-    "samples": (lambda value: value >= 0, "be at least 0"),
-    "new_tokens": (lambda value: value >= 1, "be at least 1"),
-    "words": (lambda value: value >= 10, "be at least 10"),
-    "limit": (lambda value: value >= 1, "be at least 1"),
-    "batch_size": (lambda value: value >= 1, "be at least 1"),
-}
 
 
 @dataclass(frozen=True)
@@ -72,47 +62,8 @@ class Candidate:
     greedy: bool
 
 
-CALLS = """\
-examples:
-  python -m benchmarks.evidence
-"""
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table, and return the status that the command exits with."""
-    kept: list[str] = []
-    return serve("benchmarks.evidence", lambda: run(arguments, kept), lambda: kept[0] if kept else "nothing was saved")
-
-
-def make_parser() -> Parser:
-    """The options."""
-    parser = Parser(prog="python -m benchmarks.evidence", description=__doc__, allow_abbrev=False, epilog=CALLS,
-        formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    add = parser.add_argument
-    add(
-        "--questions",
-        type=Path,
-        metavar="FILE",
-        help='JSON lines: "question", "answers" (default: those of the package)',
-    )
-    add("--texts", type=Path, metavar="FILE", help="to retrieve from: lines of text, or JSON lines with text (default: "
-        "Wikipedia articles of the package gensim)")  # fmt: skip
-    add("--model", help="a hub id or a folder (default: the embedded one)")
-    add("--passages", type=int, default=4, metavar="N", help="for each question (default: 4)")
-    add("--words", type=int, default=60, metavar="N", help="of a passage, at most (default: 60)")
-    add("--samples", type=int, default=3, metavar="N", help="answers beside the greedy one of each (default: 3)")
-    add("--new-tokens", type=int, default=12, metavar="N", help="of an answer, at most (default: 12)")
-    add("--limit", type=int, metavar="N", help="the first N questions alone (default: all)")
-    add("--batch-size", type=int, default=16, metavar="N", help="rows at a time when scoring (default: 16)")
-    add("--seed", type=int, default=0, help="of the samples (default: 0)")
-    add("--output", type=Path, metavar="FILE", help="append a line for each question, and go on with what is there")
-    return parser
-
-
-def run(arguments: Sequence[str] | None, kept: list[str]) -> None:
+def run(options: Options, kept: list[str]) -> None:
     """Read the options, answer what is not answered yet, and print how right the answers are."""
-    options = make_parser().parse_args(arguments)
-    check_ranges(vars(options), RANGES)
     questions = read_questions(options.questions)[: options.limit]
     corpus = Corpus(file=str(options.texts)) if options.texts else CORPUS
     settings = {
@@ -211,7 +162,7 @@ class Retriever:
 
 
 def answer(
-    model: Any, tokenizer: Any, question: Question, search: Callable[[str, int], Asked], options: argparse.Namespace
+    model: Any, tokenizer: Any, question: Question, search: Callable[[str, int], Asked], options: Options
 ) -> dict[str, Any]:
     """What each way of choosing answers, and the candidates with their scores."""
     asked = search(question.question, options.passages)
@@ -253,7 +204,7 @@ def vote(answers: Sequence[str]) -> str:
     return max(answers, key=lambda answer: counts[plain(answer)])
 
 
-def candidates(model: Any, tokenizer: Any, prompts: Sequence[str], options: argparse.Namespace) -> list[Candidate]:
+def candidates(model: Any, tokenizer: Any, prompts: Sequence[str], options: Options) -> list[Candidate]:
     """Answers under every passage, all passages in one batch: the greedy ones, and samples, blank ones left out."""
     inputs = tokenizer(list(prompts), return_tensors="pt", padding=True, padding_side="left").to(model.device)
     made = [Candidate(text, i, greedy=True) for i, text in enumerate(make(model, tokenizer, inputs, options))]
@@ -272,7 +223,7 @@ def candidates(model: Any, tokenizer: Any, prompts: Sequence[str], options: argp
     return [candidate for candidate in made if candidate.answer or candidate.greedy]
 
 
-def make(model: Any, tokenizer: Any, inputs: Any, options: argparse.Namespace) -> list[str]:
+def make(model: Any, tokenizer: Any, inputs: Any, options: Options) -> list[str]:
     """The greedy answer to each prompt."""
     ids, mask = inputs["input_ids"], inputs["attention_mask"]
     out = decoding.generate(

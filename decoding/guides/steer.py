@@ -1,11 +1,11 @@
 """STEER: O'Neill et al. 2023."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from transformers import GenerationConfig
 
-from scorers._common.checks import check_range
+from scorers._common.ranges import NOT_NEGATIVE, UNIT, check_fields
 
 from ..engine.context import Context
 from .guidance import Guidance
@@ -45,11 +45,11 @@ class Steer(Guidance):
     """
 
     expert: Any = field(repr=False)
-    gamma: float = 0.2
-    eta: float | None = None
+    gamma: Annotated[float, NOT_NEGATIVE] = 0.2
+    eta: Annotated[float | None, NOT_NEGATIVE] = None
     negatives: Any = field(default=None, repr=False)
     base: Any = field(default=None, repr=False)
-    beta: float = 0.0
+    beta: Annotated[float, UNIT] = 0.0
     mask: Any = field(default=None, repr=False)
     tokenizer: Any = field(default=None, repr=False)
     reference = "expert"
@@ -57,8 +57,7 @@ class Steer(Guidance):
     def __post_init__(self) -> None:
         if self.eta is None:
             object.__setattr__(self, "eta", 0.0 if self.negatives is None else 0.2)
-        check_range(self, "gamma", 0)
-        check_range(self, "eta", 0)
+        check_fields(self)
         if self.eta and self.negatives is None:
             raise ValueError(f"Steer: eta={self.eta} needs negatives to steer away from")
         object.__setattr__(self, "expert", load_expert(self.expert))

@@ -3,13 +3,13 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 
-from scorers._common.checks import require_count
+from scorers._common.ranges import NOT_NEGATIVE, check_fields, whole
 
 from ..engine.prompt_checks import refuse_more_than_vocabulary
 from ..hypotheses import Hypotheses, State
@@ -42,7 +42,8 @@ class AdaptiveContrastiveSearch(Picker):
 
     Args:
         q: how sharply k and alpha answer to the entropy, at least 0; 0 is contrastive search with k = 10, alpha = 0.5.
-        k_min, k_max: the range of k, 2 <= k_min <= k_max <= vocabulary; the paper's is 5 to 15.
+        k_min: the smallest k, 2 <= k_min <= k_max; the paper's is 5.
+        k_max: the largest k, k_min <= k_max <= vocabulary; the paper's is 15.
 
     Raises:
         ValueError: a number out of range.
@@ -53,9 +54,9 @@ class AdaptiveContrastiveSearch(Picker):
         AdaptiveContrastiveSearch(q=1.0, k_min=5, k_max=15)
     """
 
-    q: float = 1.0
-    k_min: int = 5
-    k_max: int = 15
+    q: Annotated[float, NOT_NEGATIVE] = 1.0
+    k_min: Annotated[int, whole(2)] = 5
+    k_max: Annotated[int, whole(2)] = 15
     keep_states = True
     rule = "of the k most probable tokens the one with the best score; k and alpha follow the entropy"
     terms: ClassVar[Mapping[str, str]] = {
@@ -64,10 +65,7 @@ class AdaptiveContrastiveSearch(Picker):
     }
 
     def __post_init__(self) -> None:
-        if not 0 <= self.q < math.inf:
-            raise ValueError(f"q must be a number of at least 0, not {self.q!r}")
-        for name in ("k_min", "k_max"):
-            require_count(name, getattr(self, name), 2)
+        check_fields(self)
         if self.k_min > self.k_max:
             raise ValueError(f"k_min={self.k_min} is over k_max={self.k_max}")
 

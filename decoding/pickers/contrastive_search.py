@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 
-from scorers._common.checks import require_count
+from scorers._common.ranges import COUNT, UNIT, check_fields
 
 from ..engine.prompt_checks import refuse_more_than_vocabulary
 from ..hypotheses import Hypotheses
@@ -49,16 +49,14 @@ class ContrastiveSearch(Picker):
         ContrastiveSearch(k=4, alpha=0.6)
     """
 
-    k: int = 5
-    alpha: float = 0.6
+    k: Annotated[int, COUNT] = 5
+    alpha: Annotated[float, UNIT] = 0.6
     keep_states = True
     rule = "of the k most probable tokens the one with the best score"
     terms: ClassVar[Mapping[str, str]] = TERMS
 
     def __post_init__(self) -> None:
-        require_count("k", self.k)
-        if not 0 <= self.alpha <= 1:
-            raise ValueError(f"alpha must lie in [0, 1], not {self.alpha!r}")
+        check_fields(self)
 
     def check(self, model: PreTrainedModel, generation_config: GenerationConfig) -> None:
         """Refuse a k over the vocabulary."""

@@ -2,13 +2,13 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 
-from scorers._common.checks import require_count
+from scorers._common.ranges import COUNT, SHARE, UNIT, check_fields
 
 from ..engine.prompt_checks import refuse_more_than_vocabulary
 from ..hypotheses import Hypotheses
@@ -32,8 +32,11 @@ class FrustratinglySimple(Picker):
     of sequence is a token like others. Step scores are the value above.
 
     Args:
-        k: candidates, 1 <= k <= vocabulary; 1 is greedy search. alpha: 0 to 1; 0 is greedy search.
-        n: order, at least 1. beta: 0 < beta <= 1. The defaults are those that the released code recommends for English.
+        k: candidates a step, 1 <= k <= vocabulary; 1 is greedy search. The defaults of all four are those that the
+            released code recommends for English.
+        alpha: weight of the n-gram penalty, 0 <= alpha <= 1; 0 is greedy search.
+        n: order of the n-gram model, at least 1.
+        beta: weight of the longest n-grams, 0 < beta <= 1; the shorter ones share the rest.
         exempt: tokens that may come again without punishment, as line ends and stop words do in the released code.
 
     Raises:
@@ -48,12 +51,13 @@ class FrustratinglySimple(Picker):
         torch.Size([1, 12])
     """
 
-    k: int = 3
-    alpha: float = 0.65
-    n: int = 3
-    beta: float = 0.9
+    k: Annotated[int, COUNT] = 3
+    alpha: Annotated[float, UNIT] = 0.65
+    n: Annotated[int, COUNT] = 3
+    beta: Annotated[float, SHARE] = 0.9
     exempt: Collection[int] = ()
 
+    method = "fsd"
     rule = "of the k most probable tokens the one with the best score"
     terms: ClassVar[Mapping[str, str]] = {
         "confidence": "probability of the token after all guides",
@@ -62,12 +66,7 @@ class FrustratinglySimple(Picker):
     }
 
     def __post_init__(self) -> None:
-        require_count("k", self.k)
-        require_count("n", self.n)
-        if not 0 <= self.alpha <= 1:
-            raise ValueError(f"alpha must lie in [0, 1], not {self.alpha!r}")
-        if not 0 < self.beta <= 1:
-            raise ValueError(f"beta must be above 0 and at most 1, not {self.beta!r}")
+        check_fields(self)
         object.__setattr__(self, "exempt", tuple(self.exempt))
 
     def check(self, model: PreTrainedModel, generation_config: GenerationConfig) -> None:

@@ -3,10 +3,12 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
+
+from scorers._common.ranges import POSITIVE, check_fields
 
 from ..hypotheses import Hypotheses, State
 from ..parts import Picker
@@ -30,8 +32,8 @@ class Mirostat(Picker):
     Args:
         tau: the target in bits, above 0; the released code's is 3.
         eta: learning rate, above 0; the released code's is 1.
-        renormalise: measure S among the tokens that were not left out, as llama.cpp's version 2 does. Texts are then
-            more surprising than tau.
+        renormalise: measure the surprise S among the tokens that were not left out, as llama.cpp's version 2 does.
+            Texts are then more surprising than tau.
 
     Raises:
         ValueError: a number out of range; with the call: `do_sample=False`.
@@ -42,8 +44,8 @@ class Mirostat(Picker):
         Mirostat(tau=3.0, eta=1.0, renormalise=False)
     """
 
-    tau: float = 3.0
-    eta: float = 1.0
+    tau: Annotated[float, POSITIVE] = 3.0
+    eta: Annotated[float, POSITIVE] = 1.0
     renormalise: bool = False
 
     draws = True
@@ -55,9 +57,7 @@ class Mirostat(Picker):
     }
 
     def __post_init__(self) -> None:
-        for name in ("tau", "eta"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be a number above 0, not {getattr(self, name)!r}")
+        check_fields(self)
 
     def __call__(self, hypotheses: Hypotheses) -> None:
         """Append a token drawn for every row from those that are not too surprising."""

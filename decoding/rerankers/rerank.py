@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from transformers import GenerationConfig, PreTrainedModel
 
 from scorers import as_scorer
-from scorers._common.checks import require_count
+from scorers._common.ranges import COUNT, check_fields
 
 from ..engine.transformers_api import pad_token_of
 from ..hypotheses import Hypotheses
@@ -59,20 +59,16 @@ class Rerank(Reranker):
     """
 
     scorer: Any
-    every: int | None = 20
-    samples: int = 10
-    beams: int = 2
+    every: Annotated[int | None, COUNT] = 20
+    samples: Annotated[int, COUNT] = 10
+    beams: Annotated[int, COUNT] = 2
     tokenizer: Any = field(default=None, repr=False)
     prefixes: Sequence[str] | None = None
     paper: bool = False
     needs_draws: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        for name in ("every", "samples", "beams"):
-            value = getattr(self, name)
-            if name == "every" and value is None:
-                continue
-            require_count(name, value)
+        check_fields(self)
         if isinstance(self.prefixes, str):
             raise ValueError(f"prefixes must be a list of texts: write [{self.prefixes[:20]!r}]")
         object.__setattr__(self, "scorer", as_scorer(self.scorer))

@@ -1,75 +1,212 @@
-"""How every command of the three packages starts and ends: one line for an error, exit statuses, Ctrl-C.
+"""How every command of the three packages is declared, starts and ends.
 
-The status is 0, 2 for a call that cannot work, or 130 for one that was stopped. Importing this changes nothing.
+A command has a dataclass of options, and typer reads the call. What is wrong with a call is one line on standard error
+and exit status 2. A run that Ctrl-C stopped says in one line what it leaves, and ends with status 130. Until the call
+is read only the standard library and typer are imported; torch and transformers come later, within `Command.serve`.
 """
 
-import argparse
+import dataclasses
+import inspect
 import os
 import sys
-from collections.abc import Callable
-from types import TracebackType
-from typing import Any, NoReturn
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Annotated, Any, cast
+
+from .interrupts import STATUS, answer_interrupts, leave, say_stopped
+from .options import declared, fill, for_typer, takes_many, written
 
 
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print it and exit with status 2."""
-        sys.exit(fail(self.prog, message))
-
-
-def serve(name: str, work: Callable[[], Any], stopped: Callable[[], str]) -> int:
-    """Do the work, and return the status that a command exits with: 2 for a call that cannot work.
+@dataclass(frozen=True)
+class Command:
+    """A command, `python -m NAME`.
 
     Args:
-        name: of the command, for its errors. stopped: says what an interrupted run leaves.
+        name: of its module.
+        options: a dataclass of `options.option` fields, whose docstring begins the help; or one for each subcommand, by
+            its name.
+        examples: the end of the help: calls to try under "examples:", and what else is to be said.
+        about: the beginning of the help, where there are subcommands.
+        speaker: who says what is wrong. None: the package.
+
+    Example:
+        >>> from scorers._common.options import option
+        >>> @dataclass
+        ... class Options:
+        ...     '''Make new examples.'''
+        ...
+        ...     number: int = option("how many", "N", value=100, short="-n")
+        >>> command = Command("decoding.steer", Options, "examples: ...")
+        >>> command.parse(["-n", "5"])
+        Options(number=5)
     """
-    try:
-        work()
-        print(end="", flush=True)
-    except KeyboardInterrupt:
-        begin_line()
-        print(f"stopped; {stopped()}", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # our reader has had enough; what is still to be flushed at exit must go somewhere
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as error:
-        return fail(name, f"{error.filename}: {error.strerror}" if error.filename else str(error))
-    except (ValueError, ImportError, RuntimeError) as error:  # RuntimeError: torch, of devices and memory
-        return fail(name, str(error))
-    return 0
+
+    name: str
+    options: type[Any] | Mapping[str, type[Any]]
+    examples: str
+    about: str = ""
+    speaker: str | None = None
+
+    @property
+    def call(self) -> str:
+        """How it is called."""
+        return f"python -m {self.name}"
+
+    @property
+    def kinds(self) -> Mapping[str, type[Any]]:
+        """The dataclass of each subcommand; a command without subcommands has its own under the empty name."""
+        return self.options if isinstance(self.options, Mapping) else {"": self.options}
+
+    def serve(
+        self,
+        arguments: Sequence[str] | None,
+        work: Callable[[Any], Any],
+        stopped: str | Callable[[], str] = "nothing was saved",
+    ) -> int:
+        """Read a call, do its work, and return the status that the command exits with.
+
+        Args:
+            arguments: of the call. None: those that Python was started with. The process is the command's then, and
+                Ctrl-C ends it at any moment.
+            work: gets the options.
+            stopped: what an interrupted run leaves.
+        """
+        left = (lambda: stopped) if isinstance(stopped, str) else stopped
+        if arguments is None:
+            answer_interrupts(left)
+        try:
+            options = self.parse(sys.argv[1:] if arguments is None else arguments)
+            if options is not None:  # else the help was asked for
+                work(options)
+            print(end="", flush=True)
+        except KeyboardInterrupt:
+            say_stopped(left())
+            if arguments is None:
+                leave()
+            return STATUS
+        except BrokenPipeError:  # our reader has had enough; what is still to be flushed at exit must go somewhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except OSError as error:
+            return self.fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        except (ValueError, ImportError, RuntimeError) as error:  # RuntimeError: torch, of devices and memory
+            return self.fail(str(error))
+        return 0
+
+    def fail(self, message: str) -> int:
+        """Say what is wrong in one line, and return the exit status for it."""
+        speaker = self.speaker or self.name.partition(".")[0]
+        print(f"{speaker}: error: {' '.join(message.split())}", file=sys.stderr)
+        return 2
+
+    def parse(self, arguments: Sequence[str]) -> Any:
+        """The options of a call; None where the help or the version was asked for, and is printed.
+
+        Raises:
+            ValueError: what is wrong with the call.
+        """
+        import typer
+
+        parser = self._parser()
+        try:
+            with parser.make_context(self.call, self._spread(list(arguments))) as context:
+                options, values = parser.invoke(context)
+        except typer.Exit:
+            return None
+        except typer.Abort:
+            raise KeyboardInterrupt from None
+        except typer.TyperException as error:
+            raise ValueError(error.format_message()) from None
+        return fill(options, values)
+
+    def help(self) -> list[str]:
+        """What `--help` says: of the command, and of each subcommand."""
+        parser = self._parser()
+        whole = parser.make_context(self.call, [], resilient_parsing=True)
+        parts = [
+            each.make_context(name, [], parent=whole, resilient_parsing=True)
+            for name, each in getattr(parser, "commands", {}).items()
+        ]
+        return [context.get_help() for context in [whole, *parts]]
+
+    def _parser(self) -> Any:
+        """typer's parser."""
+        import typer
+
+        how: dict[str, Any] = {"context_settings": {"help_option_names": ["-h", "--help"], "max_content_width": 120}}
+        # \b: the lines of a paragraph stay as they are
+        end = "\n\n".join(f"\b\n{paragraph}" for paragraph in self.examples.strip().split("\n\n"))
+        app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+        for name, options in self.kinds.items():
+            text = inspect.cleandoc(options.__doc__ or "")
+            app.command(name or None, help=text, epilog=None if name else end, **how)(_receiver(options, not name))
+        if not isinstance(self.options, type):
+            app.callback(help=self.about, epilog=end, **how)(_receiver(None, True))
+        return typer.main.get_command(app)
+
+    def _spread(self, arguments: list[str]) -> list[str]:
+        """`--texts 2 8` as `--texts 2 --texts 8`: typer takes lists in this form alone. No value gives `--texts ""`."""
+        lists = {
+            written(name, about)
+            for options in self.kinds.values()
+            for name, (kind, about) in declared(options).items()
+            if takes_many(kind, about)
+        }
+        end = arguments.index("--") if "--" in arguments else len(arguments)
+        found: list[str] = []
+        current = None  # the list that values belong to
+        for i, argument in enumerate(arguments[:end]):
+            if is_option(argument):
+                current = argument if argument in lists else None
+                empty = i + 1 == end or is_option(arguments[i + 1])
+                found += [argument] if not current else [argument, ""] if empty else []
+            else:
+                found += [current, argument] if current else [argument]
+        return found + arguments[end:]
 
 
-def fail(name: str, message: str) -> int:
-    """Say it in one line, as "decoding: error: ..." in the name of the command's package."""
-    command = name.removeprefix("python -m ").partition(" ")[0]
-    speaker = command if command.startswith("scorers.") else command.partition(".")[0]
-    print(f"{speaker}: error: {' '.join(message.split())}", file=sys.stderr)
-    return 2
+def is_option(argument: str) -> bool:
+    """Whether an argument is an option and no value, as negative numbers and a lone dash are."""
+    return argument.startswith("-") and not argument[1:2].isdigit() and argument != "-"
 
 
-def begin_line() -> None:
-    """A terminal has written ^C where the cursor stood."""
-    if sys.stderr.isatty():
-        print(file=sys.stderr)
+def _receiver(options: type[Any] | None, whole: bool) -> Callable[..., Any]:
+    """What typer calls with the values that it read; from its signature typer learns the options.
+
+    Args:
+        options: the dataclass. None: of a command with subcommands.
+        whole: it is no subcommand; `--version` is an option of it.
+    """
+    import typer
+
+    def receive(**values: Any) -> Any:
+        values.pop("version", None)
+        return options, values
+
+    def say_version(asked: bool) -> None:
+        if asked:
+            # the version has one place, the face of `decoding`, which imports nothing heavy
+            print(f"decoding-toolkit {import_module('decoding').__version__}")
+            raise typer.Exit
+
+    parameters = []
+    if options is not None:
+        defaults = {each.name: _default(each) for each in dataclasses.fields(options)}
+        for name, (kind, about) in declared(options).items():
+            default = defaults.get(name)
+            parameters.append((name, for_typer(name, kind, about, default), default))
+    if whole:
+        about = typer.Option("--version", is_eager=True, callback=say_version, help="Show the version and exit.")
+        parameters.append(("version", Annotated[bool, about], False))
+    cast(Any, receive).__signature__ = inspect.Signature([
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+        for name, annotation, default in parameters
+    ])  # fmt: skip
+    return receive
 
 
-def answer_interrupts() -> None:
-    """While the modules of a command are imported, which takes seconds, Ctrl-C is a line too, and no traceback."""
-    spec, asked = getattr(sys.modules["__main__"], "__spec__", None), sys.orig_argv
-    name = spec.name if spec else ""
-    if sys.argv[:1] == ["-m"] and "-m" in asked[:-1]:  # its package is still being imported
-        name = asked[asked.index("-m") + 1]
-    if name.partition(".")[0] not in ("decoding", "scorers", "benchmarks"):
-        return  # another's command, or a program that imports the package
-
-    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if issubclass(kind, KeyboardInterrupt):
-            begin_line()
-            print("stopped; nothing was begun", file=sys.stderr, flush=True)
-            os._exit(130)
-        else:
-            sys.__excepthook__(kind, error, trace)
-
-    sys.excepthook = hook
+def _default(each: dataclasses.Field[Any]) -> Any:
+    """The default of a field, for a signature."""
+    if each.default_factory is not dataclasses.MISSING:
+        return each.default_factory()
+    return inspect.Parameter.empty if each.default is dataclasses.MISSING else each.default

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,9 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from .._common.checks import flag
 from .._common.files import replacing
+from .._common.ranges import RATE, SEED_32, above, at_least, check_fields
 from ..ranker import Heads, Ranker, fingerprint, pool
 from .pairs import Window, make_batches, overlaps
 
@@ -31,12 +33,17 @@ FULL = {"epochs": 1, "batch_size": 32, "learning_rate": 1e-4, "dropout": 0.1}
 class Settings:
     """How to train: by AdamW at a learning rate that falls linearly to 0.
 
-    full: train the encoder's layers too, but not its word embeddings; else the heads alone. negatives: "book", the
-    other continuations of the batch; "generated", those a language model made for it; "both". epochs: passes over the
-    windows, at least 1. batch_size: windows a batch at most, at least 2. learning_rate: the first, above 0.
-    weight_decay: of the weights towards 0, where heads change nothing; at least 0. dropout: of the pooled states that
-    the heads read in training, in [0, 1). bf16: compute in bfloat16 where that is safe; weights stay in float32. seed:
-    of batches and dropout, in [0, 2**32).
+    Args:
+        full: train the encoder's layers too, but not its word embeddings; else the heads alone.
+        negatives: "book", the other continuations of the batch; "generated", those a language model made for it;
+            "both".
+        epochs: passes over the windows, at least 1.
+        batch_size: windows of a document at a time, at most; at least 2.
+        learning_rate: the first, above 0.
+        weight_decay: of the weights towards 0, where heads change nothing; at least 0.
+        dropout: of the pooled states that the heads read in training, in [0, 1).
+        bf16: compute in bfloat16 where that is safe; weights stay in float32.
+        seed: of batches and dropout, in [0, 2**32).
 
     Raises:
         ValueError: out of range.
@@ -44,26 +51,18 @@ class Settings:
 
     full: bool = False
     negatives: str = "both"
-    epochs: int = 10
-    batch_size: int = 128
-    learning_rate: float = 3e-4
-    weight_decay: float = 0.01
-    dropout: float = 0.4
+    epochs: Annotated[int, at_least(1)] = 10
+    batch_size: Annotated[int, at_least(2, "one window has no in-batch negatives")] = 128
+    learning_rate: Annotated[float, above(0)] = 3e-4
+    weight_decay: Annotated[float, at_least(0)] = 0.01
+    dropout: Annotated[float, RATE] = 0.4
     bf16: bool = False
-    seed: int = 0
+    seed: Annotated[int, SEED_32] = 0
 
     def __post_init__(self) -> None:
-        for name, fits, wanted in (
-            ("negatives", self.negatives in NEGATIVES, "be book, generated or both"),
-            ("epochs", self.epochs >= 1, "be at least 1"),
-            ("batch_size", self.batch_size >= 2, "be at least 2: one window has no in-batch negatives"),
-            ("learning_rate", 0 < self.learning_rate < float("inf"), "be above 0"),
-            ("weight_decay", 0 <= self.weight_decay < float("inf"), "be at least 0"),
-            ("dropout", 0 <= self.dropout < 1, "be at least 0 and under 1"),
-            ("seed", 0 <= self.seed < 2**32, "be between 0 and 2**32 - 1"),
-        ):
-            if not fits:
-                raise ValueError(f"--{name.replace('_', '-')} must {wanted}, not {getattr(self, name)}")
+        if self.negatives not in NEGATIVES:
+            raise ValueError(f"--negatives must be book, generated or both, not {self.negatives}")
+        check_fields(self, flag)
 
 
 def contrastive_loss(prefixes: Tensor, suffixes: Tensor, generated: Tensor, barred: Tensor) -> Tensor:

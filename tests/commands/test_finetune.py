@@ -63,10 +63,7 @@ def run(folder, capsys):
         given = [] if "--model" in arguments else ["--model", folder]
         given += [] if "--max-length" in arguments else ["--max-length", "64"]
         capsys.readouterr()  # what the test itself has saved, with a bar
-        try:
-            status = command.main([*given, *map(str, arguments)])
-        except SystemExit as error:  # argparse's own
-            status = error.code
+        status = command.main([*given, *map(str, arguments)])
         out, err = capsys.readouterr()
         return status, out.splitlines(), err.splitlines()
 
@@ -313,12 +310,12 @@ REFUSED = [
     (("good", "--output", "new", "--prompt", "\udcff"), "not valid UTF-8"),
     (("good.jsonl", "--output", "new", "--field", "story"), 'line 1: needs a JSON object with a "story"'),
     (("snow", "--output", "new"), "the tokenizer makes no tokens of the example '\u2603'"),
-    (("good",), "the following arguments are required: --output"),
+    (("good",), "Missing option '--output'"),
     (("good", "--output", "."), "--output . is there already, and no empty folder"),
     (("good", "--output", "one"), "--output one is there already, and no empty folder"),
     (("good", "--output", "no/new"), "--output no/new: there is no folder no"),
     (("good", "--output", "new", "--epochs", "0"), "--epochs must be at least 1, not 0"),
-    (("good", "--output", "new", "--epochs", "x"), "argument --epochs: invalid int value"),
+    (("good", "--output", "new", "--epochs", "x"), "Invalid value for '--epochs': Input should be a valid integer"),
     (("good", "--output", "new", "--batch-size", "0"), "--batch-size must be at least 1, not 0"),
     (("good", "--output", "new", "--learning-rate", "0"), "--learning-rate must be above 0, not 0.0"),
     (("good", "--output", "new", "--learning-rate", "nan"), "--learning-rate must be above 0, not nan"),
@@ -333,7 +330,7 @@ REFUSED = [
     (("good", "--output", "new", "--prompt", "a" * 64), "the prompt's 64 tokens leave no room for a text"),
     (("good", "--output", "new", "--model", "./no-such-model"), "no model './no-such-model'"),
     (("good", "--output", "new", "--model", "no-such/model"), "no model 'no-such/model'"),
-    (("good", "--output", "new", "--te", "1"), "unrecognized arguments: --te 1"),
+    (("good", "--output", "new", "--te", "1"), "No such option: --te"),
 ]
 
 
@@ -482,7 +479,5 @@ def test_a_training_that_diverges_is_not_saved(run, examples, tmp_path):
 
 
 def test_help_has_examples(capsys):
-    with pytest.raises(SystemExit) as end:
-        command.main(["--help"])
-    assert end.value.code == 0
+    assert command.main(["--help"]) == 0
     assert "examples:" in capsys.readouterr().out

@@ -1,15 +1,14 @@
-"""What the commands share: tables on terminals and in pipes, and Ctrl-C at any moment."""
+"""What the commands share: tables on terminals and in pipes, and what a stopped one says."""
 
 import io
 import os
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from decoding import demo
-from scorers._common import commands, terminal
+from scorers._common import terminal
 from tests.support import tiny
 
 
@@ -69,47 +68,18 @@ def test_a_table_is_drawn_on_a_terminal_in_colour_unless_that_is_unwanted(monkey
     assert ("36m" in text) is not plain  # cyan, alone or behind bold
 
 
-@pytest.mark.parametrize("name", ["benchmarks.__main__", "scorers.train"])
-def test_ctrl_c_during_imports_is_a_line(monkeypatch, capsys, name):
-    left: list[int] = []
-    monkeypatch.setattr(os, "_exit", left.append)
-    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
-    for spec, arguments in ((SimpleNamespace(name=name), [name]), (None, ["-m"])):  # the module's, the package's
-        monkeypatch.setattr(sys, "argv", arguments)
-        monkeypatch.setattr(sys, "orig_argv", ["python", "-W", "ignore", "-m", name, "--help"])
-        monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace(__spec__=spec))
-        commands.answer_interrupts()
-        sys.excepthook(KeyboardInterrupt, KeyboardInterrupt(), None)
-        assert (left.pop(), capsys.readouterr().err) == (130, "stopped; nothing was begun\n")
-        sys.excepthook(ValueError, ValueError("as ever"), None)
-        assert "as ever" in capsys.readouterr().err
-
-
 def test_what_a_stopped_command_says_stands_in_a_line_of_its_own(monkeypatch):
-    def work():
+    def work(options):
         raise KeyboardInterrupt
 
     for kind, before in ((Screen, "\n"), (io.StringIO, "")):  # a terminal has written ^C
         monkeypatch.setattr(sys, "stderr", err := kind())
-        assert commands.serve("decoding", work, lambda: "9 are there") == 130
+        assert demo.COMMAND.serve([], work, lambda: "9 are there") == 130
         assert err.getvalue() == f"{before}stopped; 9 are there\n"
 
 
-@pytest.mark.parametrize(("argument", "asked"), [
-    ("program.py", ["python", "program.py"]), ("-m", ["python", "-m", "theirs", "-m"]), ("-m", ["python", "-mtheirs"]),
-])  # fmt: skip
-def test_a_program_that_imports_the_package_keeps_its_own_answer(monkeypatch, argument, asked):
-    monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace(__spec__=None))
-    monkeypatch.setattr(sys, "argv", [argument])
-    monkeypatch.setattr(sys, "orig_argv", asked)
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-    before = sys.excepthook
-    commands.answer_interrupts()
-    assert sys.excepthook is before
-
-
 def test_the_demonstration_takes_prompts_and_says_what_to_read_next(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(demo, "load", lambda: (tiny.llama().float(), tiny.tokenizer()))
+    monkeypatch.setattr("decoding.models.loading.load", lambda: (tiny.llama().float(), tiny.tokenizer()))
     monkeypatch.setattr(demo, "silence", lambda: None)
     monkeypatch.chdir(tmp_path)
     assert demo.main(["Hello", "no", "--new-tokens", "4"]) == 0

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import decoding
+from scorers._common.options import declared
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -98,9 +99,7 @@ def test_commands_that_pages_show_are_taken(line):
         name, rest = found.groups()
         if name.partition(".")[0] in ("decoding", "scorers", "benchmarks"):
             module = importlib.import_module(name if "." in name else f"{name}.__main__")
-            if hasattr(module, "make_parser"):  # some take no options
-                parse = getattr(module, "parse", module.make_parser().parse_args)
-                parse(shlex.split(rest.replace("...", "")))
+            module.COMMAND.parse(shlex.split(rest.replace("...", "")))
 
 
 @pytest.mark.parametrize(("page", "block"), blocks("toml"))
@@ -224,18 +223,18 @@ def test_every_command_is_in_the_reference():
 
 
 @pytest.mark.parametrize("name", LISTED)
-def test_every_command_has_examples_that_it_takes(name, monkeypatch):
-    module = importlib.import_module(name)
-    parser = module.make_parser()
-    assert parser.epilog.startswith("examples:\n")
-    called = parser.prog
-    lines = [line for line in parser.epilog.splitlines() if re.match(rf"  {re.escape(called)}( |$)", line)]
+def test_every_command_has_examples_that_it_takes(name):
+    command = importlib.import_module(name).COMMAND
+    assert command.examples.startswith("examples:\n")
+    called = command.call
+    lines = [line for line in command.examples.splitlines() if re.match(rf"  {re.escape(called)}( |$)", line)]
     assert lines
     for line in lines:
         call = re.split(r"   +| < ", line.strip())[0].removeprefix(called)
-        getattr(module, "parse", parser.parse_args)(shlex.split(call))
-    every = [action for action in parser._actions if action.dest not in ("help", "command")]
-    assert [action.dest for action in every if not action.help] == []
+        assert command.parse(shlex.split(call)) is not None
+    for options in command.kinds.values():
+        assert options.__doc__
+        assert [name for name, (_, about) in declared(options).items() if not about.help] == []
 
 
 def test_make_targets_that_pages_name_are_there():

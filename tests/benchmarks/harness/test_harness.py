@@ -331,14 +331,14 @@ def test_a_corpus_without_texts_or_with_a_bad_line_is_one_line(run, folder, tmp_
     ("arguments", "message"),
     [
         (("run", "no-such-task", "--output", "x"), "no task no-such-task: give a .toml file or one of"),
-        (("run", "speeches"), "the following arguments are required: --output"),
+        (("run", "speeches"), "Missing option '--output'"),
         (("run", "speeches", "--output", "x", "--metrics", "diversity,joy"), "there is no metric 'joy': mauve, energy"),
         (("run", "speeches", "--output", "x", "--batch-size", "0"), "--batch-size must be at least 1, not 0"),
         (("run", "speeches", "--output", "x", "--judge", "no/such"), "no/such"),
         (("score", "nowhere.jsonl"), "nowhere.jsonl: No such file or directory"),
         (("report", "nowhere"), "no scores.json in nowhere: score it first"),
         (("score", "."), ". is no folder of a benchmark run"),
-        (("dance",), "invalid choice: 'dance'"),
+        (("dance",), "No such command 'dance'"),
     ],
 )
 def test_bad_calls_are_one_line(run, tmp_path, monkeypatch, arguments, message):

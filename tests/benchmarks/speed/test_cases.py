@@ -195,7 +195,7 @@ WRONG = {
     "a context without room": (["--contexts", "600"], "room for 512 tokens"),
     "no rounds": (["--rounds", "0"], "--rounds must be at least 1"),
     "one token": (["--new-tokens", "1"], "--new-tokens must be at least 2"),
-    "k": (["--k", "5", "0"], "--k must be at least 1 each"),
+    "k": (["--k", "5", "0"], "--k must be at least 1, not 0"),
     "too small to pack": ([], "to measure without: --plain"),
 }
 

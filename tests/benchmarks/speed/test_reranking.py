@@ -6,6 +6,7 @@ import json
 import pytest
 import torch
 
+from benchmarks import rerank as command
 from benchmarks.speed import reranking as rerank
 from scorers import Function
 from tests.support import tiny
@@ -63,7 +64,7 @@ def test_what_is_read_is_counted(tokenizer):
 def test_a_row_for_each_way_and_their_ratio(folder, capsys):
     call = ["--model", folder, "--prefix", "9", "--prompts", "2", "--every", "3", "--samples", "2", "--new-tokens", "7",
             "--rounds", "2"]  # fmt: skip
-    assert rerank.main([*call, "--json"]) == 0
+    assert command.main([*call, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["settings"]["beams"] == 2
     assert found["prompt_tokens"] == [9, 9]
@@ -76,7 +77,7 @@ def test_a_row_for_each_way_and_their_ratio(folder, capsys):
     )  # less where a special token was drawn and not read
     assert 0.9 * most < released["positions"] <= most
     assert found["ratios"] == pytest.approx([a / b for a, b in zip(released["seconds"], ours["seconds"], strict=True)])
-    assert rerank.main(call) == 0
+    assert command.main(call) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(" | ")[0] for line in lines[2:]] == ["| released", "| ours", "| released / ours"]
     assert " | 4.0 | " in lines[-1]
@@ -86,7 +87,7 @@ def test_a_row_for_each_way_and_their_ratio(folder, capsys):
     ("call", "words"),
     [
         (["--rounds", "0"], "--rounds must be at least 1, not 0"),
-        (["--scorer", "joy"], "invalid choice: 'joy'"),
+        (["--scorer", "joy"], "--scorer must be one of overlap, ranker, not joy"),
         (["--model", "./nowhere"], "nowhere"),
     ],
 )

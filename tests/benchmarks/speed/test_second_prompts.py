@@ -1,6 +1,6 @@
 """The command that times second prompts."""
 
-from benchmarks.speed import second_prompts as guides
+from benchmarks import guides
 from tests.support import tiny
 
 

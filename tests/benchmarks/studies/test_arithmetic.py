@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import decoding
+from benchmarks import arithmetic as command
 from benchmarks.harness.task import Task
 from benchmarks.metrics.diversity import distinct
 from benchmarks.metrics.self_bleu import self_bleu
@@ -43,7 +44,7 @@ def test_benchmark_prints_a_row_for_each_kind_and_number(tmp_path, capsys):
     tiny.llama().float().save_pretrained(tmp_path)
     tiny.tokenizer().save_pretrained(tmp_path)
     arguments = ["--model", str(tmp_path), "--texts", "2", "4", "--prompts", "2", "--seeds", "2", "--new-tokens", "5"]
-    assert arithmetic.main(arguments) == 0
+    assert command.main(arguments) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 6
     assert [line.split(" | ")[:2] for line in lines[2:]] == [
@@ -60,7 +61,7 @@ def test_benchmark_prints_a_row_for_each_kind_and_number(tmp_path, capsys):
 )
 def test_benchmark_refuses(arguments, message, capsys):
     try:
-        status = arithmetic.main(arguments)
+        status = command.main(arguments)
     except SystemExit as stop:
         status = stop.code
     assert status == 2

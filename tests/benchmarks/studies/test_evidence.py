@@ -5,6 +5,7 @@ from argparse import Namespace
 
 import pytest
 
+from benchmarks import evidence as command
 from benchmarks.harness.corpora import Document
 from benchmarks.studies import evidence
 from benchmarks.studies.evidence import Question, Retriever, cut, f1, plain, table, vote
@@ -43,7 +44,7 @@ def run(folder, capsys, *more):
         "--passages", 2, "--words", 10, "--new-tokens", 5, "--samples", 2, *more,
     ]  # fmt: skip
     try:
-        status = evidence.main(list(map(str, arguments)))
+        status = command.main(list(map(str, arguments)))
     except SystemExit as end:
         status = end.code
     return status, *capsys.readouterr()

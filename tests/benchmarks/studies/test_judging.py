@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from benchmarks import judging as command
 from benchmarks.studies import judging
 from scorers import MBR, Function, Scorer
 from scorers.ranker_training.pairs import Window
@@ -120,7 +121,7 @@ def test_every_scorer_gets_a_row_and_a_killed_run_goes_on(documents, votes, tmp_
     call = [documents, "--votes", str(votes), "--generated", str(tmp_path / "made.jsonl"), "--generate",
             "--new-tokens", "9", "--model", str(tmp_path / "model"), "--windows", "12", "--questions", "2",
             "--held-out", "0.4", "--longest", "20", "--channel", "--output", str(rows)]  # fmt: skip
-    assert judging.main(call) == 0
+    assert command.main(call) == 0
     first = capsys.readouterr().out
     about, _, *table = first.splitlines()
     assert about.startswith("4 of 24 windows of 2 documents, ")
@@ -138,13 +139,13 @@ def test_every_scorer_gets_a_row_and_a_killed_run_goes_on(documents, votes, tmp_
     whole = rows.read_bytes()
     with monkeypatch.context() as patch:
         patch.setattr(judging, "open_rows", interrupt)
-        assert judging.main(call) == 130
+        assert command.main(call) == 130
         said = f"stopped; the rows so far are in {rows}; run it again to go on\n"
         assert capsys.readouterr().err == said
-        assert judging.main([*call[:-2], "--output", str(tmp_path / "another")]) == 130
+        assert command.main([*call[:-2], "--output", str(tmp_path / "another")]) == 130
         assert capsys.readouterr().err == "stopped; nothing was saved\n"
     rows.write_bytes(whole[: whole.index(b"\n") + 20])  # killed while it wrote the second row
-    assert judging.main([*call, "--json"]) == 0
+    assert command.main([*call, "--json"]) == 0
     again = json.loads(capsys.readouterr().out)
     assert rows.read_bytes() == whole
     assert again["scorers"] == found

@@ -10,6 +10,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import decoding
+from benchmarks import languages as command
 from benchmarks.harness.corpora import Prompt
 from benchmarks.metrics.diversity import diversity, rep
 from benchmarks.metrics.uncertainty import bootstrap
@@ -154,7 +155,7 @@ def test_the_summary_compares_language_by_language():
 
 def run(folder, capsys, *arguments):
     try:
-        status = languages.main(["--declarations", str(folder), "--model", str(folder), *map(str, arguments)])
+        status = command.main(["--declarations", str(folder), "--model", str(folder), *map(str, arguments)])
     except SystemExit as end:
         status = end.code
     out, err = capsys.readouterr()
@@ -228,7 +229,7 @@ def test_human_texts_alone(folder, capsys):
         (("--languages", "empty"), "has no paragraphs"),
         (("--prompts", "1"), "--prompts must be at least 2"),
         (("--words", "3"), "--words must be at least 8"),
-        (("--decoders", "beam"), "invalid choice"),
+        (("--decoders", "beam"), "--decoders must be one of greedy, nucleus, contrastive, not beam"),
     ],
 )
 def test_refuses_in_one_line(folder, capsys, monkeypatch, arguments, message):

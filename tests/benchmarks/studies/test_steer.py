@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel
 
+from benchmarks import steer as command
 from benchmarks.metrics.synthetic import match_characters
 from benchmarks.studies import steer
 from tests.support import tiny
@@ -105,7 +106,7 @@ def test_steer_goes_from_texts_to_the_tables_and_on_after_a_stop(tmp_path, capsy
         "--model", tmp_path / "model", "--encoder", tmp_path / "encoder", "--prompt", "tell ", "--epochs", "1",
         "--number", "6", "--grid-number", "6", "--max-new-tokens", "6", "--batch-size", "4", "--dtype", "float32",
     ]  # fmt: skip
-    assert steer.main(list(map(str, call))) == 0
+    assert command.main(list(map(str, call))) == 0
     first = capsys.readouterr().out
     assert "| STEER 0.2, 0.2, mask | 6 |" in first
     assert "released: released" in first
@@ -113,6 +114,6 @@ def test_steer_goes_from_texts_to_the_tables_and_on_after_a_stop(tmp_path, capsy
     texts = tmp_path / "out" / "texts" / "STEER_0.2_0.2.jsonl"
     whole = texts.read_text()
     texts.write_text("".join(whole.splitlines(keepends=True)[:4]))
-    assert steer.main(list(map(str, call))) == 0
+    assert command.main(list(map(str, call))) == 0
     assert texts.read_text() == whole
     assert capsys.readouterr().out.splitlines()[-3:] == first.splitlines()[-3:]

@@ -176,7 +176,7 @@ def test_adapter_as_expert_and_the_prompt_it_was_trained_with(call, folders, tmp
     ("options", "message"),
     [
         (("-n", 0), "--number must be at least 1, not 0"),
-        (("--gamma", -1), "--gamma must be at least 0"),
+        (("--gamma", -1), "--gamma must be a number of at least 0"),
         (("--beta", 2), r"--beta must lie in [0, 1]"),
         (("--eta", 1, "--beta", 0), "without a mask turns the distribution around"),
         (("--negatives", 40), "over the model's context window of 128"),

@@ -1,0 +1,58 @@
+"""Ctrl-C in a process that is a command: one line and exit status 130."""
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import NoReturn
+
+STATUS = 130
+
+
+def answer_interrupts(stopped: Callable[[], str]) -> None:
+    """From now on Ctrl-C in the middle of an import ends the process, with a line that says what is left.
+
+    Elsewhere it raises KeyboardInterrupt, as ever. An import must not be left by an exception: numpy and torch, half
+    imported, turn it into errors of their own or abort. A process that was started deaf to Ctrl-C stays so.
+
+    Args:
+        stopped: says what is left.
+    """
+
+    def answer(number: int, frame: FrameType | None) -> None:
+        if is_importing(frame):
+            say_stopped(stopped())
+            leave()
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, answer)
+
+
+def is_importing(frame: FrameType | None) -> bool:
+    """Whether an import is under way where the signal came."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib._bootstrap"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def say_stopped(what: str) -> None:
+    """In a line of its own: a terminal has written ^C where the cursor stood."""
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
+    print(f"stopped; {what}", file=sys.stderr, flush=True)
+
+
+def leave() -> NoReturn:
+    """End the process at once.
+
+    Not by `sys.exit`: once a KeyboardInterrupt has left code that `exec` ran, as that of dataclasses is, Python ends by
+    the signal, whatever was caught.
+    """
+    with contextlib.suppress(OSError, ValueError):  # a closed pipe
+        sys.stdout.flush()
+    os._exit(STATUS)
