@@ -133,7 +133,6 @@ class Hypotheses:
         done: (R,) bool, whether the row has ended.
         lengths: (R,) int64, the tokens appended before it ended.
         owners: (R,) int64, the prompt of each row, from 0.
-        scores: (R,) float, of the last token; see `Step`. Set by `append` alone.
         ranks: (R,) int64, which of the copies of one row this is, from 0; all 0 once a token is appended. A picker that
             does not draw takes the best token for the first copy, the second best for the second.
         state: what pickers keep of each row, see `State`.
@@ -185,7 +184,7 @@ class Hypotheses:
 
     @property
     def scores(self) -> Tensor:
-        """(R,) float, see `Step`."""
+        """(R,) float, of the last token; see `Step`. Set by `append` alone."""
         return self._scores
 
     @property
