@@ -169,6 +169,31 @@ def test_a_model_that_is_wrong_without_an_error_is_found_out(monkeypatch):
     assert found[0, 11:].tolist() == oracles.contrastive_search(tiny.llama(), PROMPTS[0], 8, 4, 0.6)
 
 
+@pytest.mark.parametrize("forks", [False, True])
+@pytest.mark.parametrize("how", ["wrong", "error"])
+def test_a_probe_that_fails_leaves_the_state_as_it_was(how, forks, monkeypatch):
+    """Nothing has to be undone: it is a copy that was fed, or half fed."""
+    model, tree = tiny.llama(), prefix_sharing.PrefixTree
+    whole = tree._make_masks
+    if how == "wrong":
+        monkeypatch.setattr(tree, "_make_masks", lambda self, seen, *rest: whole(self, seen | True, *rest))
+    else:
+        monkeypatch.setattr(tree, "per_row", lambda *_: (_ for _ in ()).throw(RuntimeError("of a model")))
+    rows = make(model, PROMPTS, share=None)
+    rows(torch.zeros(3, 0, dtype=torch.long))
+    chosen = [0, 1, 1, 2] if forks else [0, 1, 2]
+    if forks:
+        rows.select(torch.tensor(chosen))
+    continuation = torch.tensor([[4, 30, 7], [9, 9, 8], [11, 60, 5], [6, 7, 8]])[: len(chosen)]
+    before = rows._state
+    rows.read(continuation[:, :1])
+    assert rows._state is before
+    assert [seen.shares for seen in PROBED.of_model(model).values()] == [False]
+    check_rows(
+        rows, continuation, model, [PROMPTS[row] + new for row, new in zip(chosen, continuation.tolist(), strict=True)]
+    )
+
+
 def test_a_probe_copies_the_cache_for_few_rows():
     """And goes on by the general path, with all rows, where it fails."""
     model, shapes = tiny.llama(), []

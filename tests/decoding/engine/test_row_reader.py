@@ -14,7 +14,7 @@ from decoding.engine.row_reader import RowReader
 from tests.support import tiny
 
 PROMPTS = [[5, 9, 11, 30, 7], [8, 8, 3], [12]]
-SECOND = [[5, 6, 7], [4, 5, 6, 9, 9], [30, 4]]
+SECOND = [[5, 6, 7], [4, 5, 6, 9, 9, 3], [30, 4]]  # wider than the others: both kinds of padding
 DATA = set(RowReader.__annotations__)
 PROPERTIES = {name for name, value in vars(RowReader).items() if isinstance(value, property)}
 METHODS = {name for name in RowReader.__abstractmethods__ if name not in PROPERTIES}
@@ -126,6 +126,7 @@ def test_a_slice_is_read_again_as_its_context_is():
         again = part.again()
         assert torch.equal(again.prompt, source.prompt[rows])
         torch.testing.assert_close(again(nothing), expected(nothing))
+        assert torch.equal(again.mask, expected.mask)
         other = part.again(tiny.llama(1))
         assert other.model is not model
         assert torch.equal(other.prompt, source.prompt[rows])
