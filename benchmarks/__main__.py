@@ -213,6 +213,7 @@ def score(options: Score) -> None:
         "signature": scores["signature"],
         "reference": join(scores["reference"], scores["signature"]["reference"]),
         "paired": [],
+        "notes": scores["notes"],
     }
     table["metrics"] = {
         m.name: {"title": m.title, "unit": m.unit, "better": m.better, "about": m.about} for m in metrics

@@ -139,7 +139,7 @@ class Metric:
 
     name: in files and on the command line. title, unit, about: for readers. better: "higher", "lower", "reference"
     (closer to the human texts' own) or None. model: whether a model is read. human: whether the human texts have it
-    too. measure: makes it.
+    too. measure: makes it. least: prompts that it needs; of fewer it is noted, and no system is called the best.
     """
 
     name: str
@@ -150,6 +150,7 @@ class Metric:
     model: bool = False
     human: bool = True
     unit: str = ""
+    least: int = 20
 
 
 def rep(n: int) -> Metric:
@@ -189,7 +190,7 @@ def seconds(texts: Texts) -> Estimate:
 METRICS = [
     Metric("mauve", "MAUVE", "higher", "divergence frontier to the human texts, whose own row is the ceiling: half of "
            "them against the rest; intervals of k-means seeds, or of random halves, alone", mauve,
-           model=True, human=False),
+           model=True, human=False, least=500),
     Metric("energy", "energy distance", "lower", "to the human texts, on MAUVE's features",
            lambda texts: distances.energy_distance(*texts.both[:2], prompts=texts.both[2]), model=True, human=False),
     Metric("frechet", "Frechet distance", "lower", "to the human texts, on MAUVE's features",
@@ -227,7 +228,8 @@ METRICS = [
            lambda texts: diversity.gen_length(texts.continuations, **texts.pairs), unit="words"),
     Metric("empty", "empty", "lower", "share of texts of white space alone",
            lambda texts: diversity.share_empty(texts.continuations, **texts.pairs)),
-    Metric("seconds", "seconds", "lower", "to make a text, in the batches of the run", seconds, human=False, unit="s"),
+    Metric("seconds", "seconds", "lower", "to make a text, in the batches of the run", seconds, human=False, unit="s",
+           least=1),
 ]  # fmt: skip
 
 DEFAULT = [

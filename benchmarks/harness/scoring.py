@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
@@ -20,6 +21,7 @@ from .generating import SETTINGS, Rows, installed, weights_of
 from .measures import Judge, Metric, Texts
 
 SCORES = "scores.json"
+HUMAN = "human"  # the name of the human texts, in notes
 
 
 @dataclass(frozen=True)
@@ -58,16 +60,53 @@ class Continued:
         return cls(prefixes, references, [list(run) for run in zip(*runs, strict=True)])
 
 
-def measure(metrics: Iterable[Metric], texts: Texts) -> dict[str, Estimate]:
-    """Every metric of one run; one that cannot be had of these texts is left out, with a warning."""
+class Notes:
+    """What a reader must know beside the numbers: warnings, metrics that were left out, too few prompts.
+
+    Each is said once, with the names of the runs that it is about.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, str, bool], list[str]] = {}
+
+    def add(self, metric: str, text: str, of: str, few: bool = False) -> None:
+        """Note a text about a metric of one run. few: whether the metric needs more prompts than there are."""
+        names = self._found.setdefault((metric, " ".join(text.split()), few), [])
+        if of not in names:
+            names.append(of)
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """For scores.json: `metric`, `text`, `few` and `of`, the names of the runs."""
+        return [{"metric": m, "text": text, "few": few, "of": of} for (m, text, few), of in self._found.items()]
+
+
+def measure(metrics: Iterable[Metric], texts: Texts, notes: Notes, name: str) -> dict[str, Estimate]:
+    """Every metric of one run.
+
+    A metric that cannot be had of these texts is left out. What it says instead, and what it warns of, goes into the
+    notes.
+
+    Args:
+        notes: are added to. name: of the run, for the notes.
+    """
     found = {}
+    prompts = len(set(texts.prompts))
     for metric in metrics:
         if metric.name == "seconds" and texts.seconds is None:
             continue
-        try:
-            found[metric.name] = metric.measure(texts)
-        except ValueError as error:
-            warnings.warn(f"{metric.name} left out: {error}", stacklevel=2)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                found[metric.name] = metric.measure(texts)
+            except ValueError as error:
+                notes.add(metric.name, f"left out: {error}", name)
+        said = [str(one.message) for one in caught if issubclass(one.category, UserWarning | RuntimeWarning)]
+        for text in said:
+            notes.add(metric.name, text, name, few=prompts < metric.least)
+        if prompts < metric.least and not said:
+            notes.add(
+                metric.name, f"{prompts} prompts: under {metric.least} its intervals are too narrow", name, few=True
+            )
     return found
 
 
@@ -80,16 +119,20 @@ def score_file(file: Path, metrics: Sequence[Metric], judge: Judge | None) -> di
     found = Continued.read(file)
     prompts = list(range(len(found.prefixes)))
     runs = [Texts(judge, found.prefixes, found.references, run, prompts) for run in found.runs]
-    scored = [measure(metrics, texts) for texts in runs]
-    human = measure([metric for metric in metrics if metric.human], human_texts(runs[0]))
+    notes = Notes()
+    scored = [measure(metrics, texts, notes, f"run {number}") for number, texts in enumerate(runs, 1)]
+    human = measure([metric for metric in metrics if metric.human], human_texts(runs[0]), notes, HUMAN)
     found_runs, reference = [as_json(one) for one in scored], as_json(human) | ceiling(scored)
     about = {"file": file.name, "texts": len(prompts), "sha256": hash_of(file)}
     about |= {"runs": [more_of(one) for one in found_runs], "reference": more_of(reference)}
-    return {
-        "runs": [numbers_of(one) for one in found_runs],
-        "reference": numbers_of(reference),
-        "signature": sign(judge, scored) | about,
-    }
+    return finite(
+        {
+            "runs": [numbers_of(one) for one in found_runs],
+            "reference": numbers_of(reference),
+            "notes": notes.as_json(),
+            "signature": sign(judge, scored) | about,
+        }
+    )
 
 
 def score_folder(folder: Path, metrics: Sequence[Metric], judge: Judge | None) -> dict[str, Any]:
@@ -111,13 +154,13 @@ def score_folder(folder: Path, metrics: Sequence[Metric], judge: Judge | None) -
         rows, shared = keep_shared(rows)
         about = f", and {shared} prompts that all decoders have continued so far are scored" if shared else ""
         print(f"{missing} of {len(settings['keys'])} texts are still to be made{about}", file=sys.stderr)
-    systems, pooled = [], {}
+    systems, pooled, notes = [], {}, Notes()
     for decoder in dict.fromkeys(row["decoder"] for row in rows):
         own = [row for row in rows if row["decoder"] == decoder]
         seeds = list(dict.fromkeys(row["seed"] for row in own))
         runs = [texts_of([row for row in own if row["seed"] == seed], judge) for seed in seeds]
-        scored = [measure(metrics, run) for run in runs]
-        together = measure_pooled(metrics, runs, scored, texts_of(own, judge))
+        scored = [measure(metrics, run, notes, decoder) for run in runs]
+        together = measure_pooled(metrics, runs, scored, texts_of(own, judge), notes, decoder)
         pooled[decoder] = together
         mauves = [found for run in runs if isinstance(found := run.known.get("mauve"), Mauve)]
         systems.append({
@@ -131,8 +174,8 @@ def score_folder(folder: Path, metrics: Sequence[Metric], judge: Judge | None) -
         [row for row in rows if (row["decoder"], row["seed"]) == (rows[0]["decoder"], rows[0]["seed"])], judge
     )
     theirs = human_texts(first)
-    human = measure([metric for metric in metrics if metric.human], theirs)
-    return {
+    human = measure([metric for metric in metrics if metric.human], theirs, notes, HUMAN)
+    return finite({
         "task": settings["task"],
         "signature": {name: settings[name] for name in ("model", "dtype", "versions", "commit", "config")}
         | {"judge": sign(judge, list(pooled.values())), "prompts": len(first.prompts)},
@@ -141,7 +184,17 @@ def score_folder(folder: Path, metrics: Sequence[Metric], judge: Judge | None) -
         "human": curves_of(metrics, theirs),
         "systems": systems,
         "paired": compare_all(pooled),
-    }  # fmt: skip
+        "notes": notes.as_json(),
+    })  # fmt: skip
+
+
+def finite(value: Any) -> Any:
+    """The value with None for every number that JSON does not have, at any depth."""
+    if isinstance(value, dict):
+        return {name: finite(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def keep_shared(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
@@ -221,9 +274,14 @@ def human_texts(texts: Texts) -> Texts:
 
 
 def measure_pooled(
-    metrics: Sequence[Metric], runs: Sequence[Texts], scored: Sequence[dict[str, Estimate]], together: Texts
+    metrics: Sequence[Metric],
+    runs: Sequence[Texts],
+    scored: Sequence[dict[str, Estimate]],
+    together: Texts,
+    notes: Notes,
+    name: str,
 ) -> dict[str, Estimate]:
-    """The metrics of all runs of a system, see `score_folder`."""
+    """The metrics of all runs of a system, see `score_folder`; the last four arguments are those of `measure`."""
     if len(runs) == 1:
         return scored[0]
     found: dict[str, Estimate] = {}
@@ -232,7 +290,7 @@ def measure_pooled(
         if len(values) < len(runs):
             continue
         if all(isinstance(value, Bootstrapped) for value in values):
-            found |= measure([metric], together)
+            found |= measure([metric], together, notes, name)
         else:
             found[metric.name] = over_runs([value.value for value in values], bounds=values[0].bounds)
     return found

@@ -129,6 +129,7 @@ def html(scores: Mapping[str, Any], generations: Iterable[Mapping[str, Any]]) ->
         columns=columns,
         ranges=[ranges(scores, column) for column in columns],
         explanations=[tables.explain(scores, column) for column in columns],
+        notes=tables.notes_of(scores, columns),
         systems=scores["systems"],
         parameters=[json.dumps(system.get("parameters"), ensure_ascii=False) for system in scores["systems"]],
         colours=COLOURS,
@@ -227,7 +228,7 @@ def ranges(scores: Mapping[str, Any], column: Column) -> list[dict[str, float] |
     rows = [scores.get("reference") or {}, *(system["metrics"] for system in scores["systems"])]
     found = [tables.entry(metrics, column.name) for metrics in rows]
     every = [number for one in found for name in ("value", "low", "high") if (number := one.get(name)) is not None]
-    low, high = min(every), max(every)
+    low, high = min(every, default=0.0), max(every, default=0.0)
     human = found[0].get("value")
 
     def at(number: float) -> float:

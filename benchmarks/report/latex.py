@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from .tables import HUMAN, MISSING, SIGNS, Cell, Column, flat, legend, make_columns, names
+from .tables import DAGGER, HUMAN, MISSING, SIGNS, Cell, Column, flat, legend, make_columns, names, notes_of
 
 TEX_SIGNS = {"higher": r"$\uparrow$", "lower": r"$\downarrow$", "reference": r"$\approx$"}
 TEX = str.maketrans({
@@ -38,9 +38,13 @@ def latex(scores: Mapping[str, Any]) -> str:
         caption = legend(shown)
         for name, sign in SIGNS.items():
             caption = caption.replace(sign, TEX_SIGNS[name])
+        caption = caption.replace(DAGGER, r"$^\dagger$")
         number = "" if start == 0 else f", part {start // PANEL + 1}"
         lines += [r"\begin{table}", r"  \centering", r"  \small", r"  \setlength{\tabcolsep}{3pt}"]
         lines += tabular(shown, names(scores))
+        lines += [
+            rf"  \par\smallskip\footnotesize {tex(title)}: {tex(text)}" for title, text in notes_of(scores, shown)
+        ]
         lines.append(rf"  \caption{{{tex(scores['task'])}{number}. {caption}".rstrip() + "}")
         lines += [rf"  \label{{tab:{label}{number.replace(', part ', '-')}}}", r"\end{table}"]
     return "\n".join(lines) + "\n"
@@ -54,7 +58,7 @@ def tabular(columns: Sequence[Column], rows: Sequence[str]) -> Iterator[str]:
     yield r"    \midrule"
     for number, name in enumerate(rows):
         cells = [column.cells[number] for column in columns]
-        values = [rf"\textbf{{{digits(cell.value)}}}" if cell.best else digits(cell.value) for cell in cells]
+        values = [rf"\textbf{{{digits(cell.value)}}}" if cell.best else digits(cell.marked) for cell in cells]
         title = rf"\emph{{{HUMAN}}}" if number == 0 else tex(name)
         yield f"    {tex_row([title, *values])}"
         if any(cell.low for cell in cells):
@@ -81,7 +85,7 @@ def tex_heading(column: Column) -> str:
 
 def digits(text: str) -> str:
     """A number in LaTeX, with a minus sign."""
-    return "--" if text == MISSING else text.replace("-", "$-$")
+    return "--" if text == MISSING else text.replace("-", "$-$").replace(DAGGER, r"$^\dagger$")
 
 
 def tex_range(cell: Cell) -> str:

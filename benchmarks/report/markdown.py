@@ -19,6 +19,7 @@ from .tables import (
     legend,
     make_columns,
     names,
+    notes_of,
 )
 
 
@@ -44,6 +45,8 @@ def markdown(scores: Mapping[str, Any]) -> str:
     lines += numbers(["system", *headings], rows)
     lines += ["", legend(columns), ""]
     lines += [f"* **{plain(column.heading)}**: {plain(explain(scores, column))}" for column in columns]
+    if noted := notes_of(scores, columns):
+        lines += ["", "Notes:", "", *(f"* **{plain(title)}**: {plain(text)}" for title, text in noted)]
     lines += [line for found in [*by_language(scores), *compared(scores)] for line in ["", *found]]
     signature = [f"{name}: {value}" for name, value in flat(scores.get("signature") or {})]
     signature += [" ".join(str(system["signature"]).split()) for system in scores["systems"] if system.get("signature")]

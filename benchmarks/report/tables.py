@@ -11,18 +11,28 @@ from typing import Any
 
 HUMAN = "human"
 MISSING = "-"
+DAGGER = "†"
 WORDS = {"higher": "higher is better", "lower": "lower is better", "reference": "closer to the human texts is better"}
 SIGNS = {"higher": "↑", "lower": "↓", "reference": "≈"}
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A number as it is read: `value`, and `low` and `high` where it has an interval; `best` of its column."""
+    """A number as it is read: `value`, and `low` and `high` where it has an interval.
+
+    best: of its column. few: of fewer prompts than the metric needs.
+    """
 
     value: str
     low: str | None = None
     high: str | None = None
     best: bool = False
+    few: bool = False
+
+    @property
+    def marked(self) -> str:
+        """The value, with a dagger where it is of fewer prompts than the metric needs."""
+        return self.value + DAGGER if self.few else self.value
 
 
 @dataclass(frozen=True)
@@ -63,11 +73,14 @@ def make_columns(scores: Mapping[str, Any]) -> list[Column]:
     for name, about in scores["metrics"].items():
         human = entry(scores.get("reference") or {}, name)
         systems = [entry(system["metrics"], name) for system in scores["systems"]]
-        if not any([human, *systems]):
+        notes = [note for note in scores.get("notes") or [] if note["metric"] == name]
+        if not any([human, *systems, *notes]):
             continue
         places = decimals([human, *systems])
-        best = find_best(systems, human, about.get("better"), places)
-        cells = [write(human, places), *(write(found, places, i in best) for i, found in enumerate(systems))]
+        few = {row for note in notes if note["few"] for row in note["of"]}
+        best = set() if few else find_best(systems, human, about.get("better"), places)
+        rows = zip(names(scores), [human, *systems], strict=True)
+        cells = [write(found, places, i - 1 in best, row in few) for i, (row, found) in enumerate(rows)]
         columns.append(
             Column(name, about.get("title") or name, about.get("unit") or "", about.get("better"),
                    about.get("about") or "", tuple(cells))
@@ -118,24 +131,42 @@ def find_best(
     return {i for i, value in gain.items() if value == max(gain.values())}
 
 
-def write(found: Mapping[str, Any], places: int, best: bool = False) -> Cell:
+def write(found: Mapping[str, Any], places: int, best: bool = False, few: bool = False) -> Cell:
     """A cell of an entry."""
     if not found:
         return Cell(MISSING)
     texts = {key: f"{round(found[key], places) + 0.0:.{places}f}" for key in ("value", "low", "high") if key in found}
-    return Cell(texts["value"], texts.get("low"), texts.get("high"), best)
+    low, high = texts.get("low"), texts.get("high")
+    if found.get("low") == found.get("high"):  # an interval of width zero says nothing
+        low = high = None
+    return Cell(texts["value"], low, high, best, few)
 
 
 def bracketed(cell: Cell) -> str:
     """Value and interval in a line."""
-    return f"{cell.value} [{cell.low}, {cell.high}]" if cell.low else cell.value
+    return f"{cell.marked} [{cell.low}, {cell.high}]" if cell.low else cell.marked
 
 
-def legend(columns: Iterable[Column]) -> str:
+def legend(columns: Sequence[Column]) -> str:
     """What the arrows say; the signs of Markdown."""
     kinds = dict.fromkeys(column.better for column in columns if column.better in SIGNS)
     said = "; ".join(f"{SIGNS[kind]} {WORDS[kind]}" for kind in kinds if kind)
-    return f"{said}; bold: the best system." if said else ""
+    few = (
+        f" {DAGGER}: of fewer prompts than it needs." if any(cell.few for one in columns for cell in one.cells) else ""
+    )
+    return f"{said}; bold: the best system.{few}" if said else few.strip()
+
+
+def notes_of(scores: Mapping[str, Any], columns: Iterable[Column]) -> list[tuple[str, str]]:
+    """For each note on a column: the title of the metric, and the note with the runs that it is about."""
+    titles = {column.name: column.title for column in columns}
+    every = set(names(scores))
+    found = []
+    for note in scores.get("notes") or []:
+        if note["metric"] in titles:
+            of = "" if {*note["of"]} >= every - {HUMAN} else f" ({', '.join(note['of'])})"
+            found.append((titles[note["metric"]], note["text"].rstrip(".") + of + "."))
+    return found
 
 
 def explain(scores: Mapping[str, Any], column: Column) -> str:

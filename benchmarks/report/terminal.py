@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .tables import MISSING, Column, bracketed, flat, make_columns, names
+from .tables import MISSING, Column, bracketed, flat, make_columns, names, notes_of
 
 
 def show(scores: Mapping[str, Any], console: Console) -> None:
@@ -42,6 +42,8 @@ def show(scores: Mapping[str, Any], console: Console) -> None:
     else:
         for shown in fitting(columns, names(scores), console.width):
             console.print(terminal_table(shown, names(scores)))
+    for title, text in notes_of(scores, columns):
+        console.print(Text(f"note: {title}: {text}"), soft_wrap=not console.is_terminal)
     if signature := signed(scores.get("signature") or {}):
         console.print(Text(f"signature: {signature}", style="dim"), soft_wrap=not console.is_terminal)
 
@@ -69,7 +71,7 @@ def terminal_table(columns: Sequence[Column], rows: Sequence[str]) -> Table:
         for cell in (column.cells[number] for column in columns):
             style = "bold green" if cell.best else "dim" if cell.value == MISSING else ""
             below = f"\n[{cell.low}, {cell.high}]" if cell.low else ""
-            cells.append(Text.assemble((cell.value, style), (below, "dim")))
+            cells.append(Text.assemble((cell.marked, style), (below, "dim")))
         table.add_row(Text(name, style="cyan" if number == 0 else ""), *cells, end_section=number == 0)
     return table
 

@@ -10,6 +10,8 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -17,12 +19,13 @@ import pytest
 
 import decoding
 from benchmarks import __main__ as command
+from benchmarks.harness import measures, scoring
 from benchmarks.harness.corpora import Corpus, Document, articles, make_prompts
 from benchmarks.harness.generating import Rows
 from benchmarks.harness.measures import METRICS, Judge, Texts, choose
 from benchmarks.harness.scoring import Continued
 from benchmarks.harness.task import System, Task, shipped
-from benchmarks.metrics import diversity
+from benchmarks.metrics import diversity, uncertainty
 from tests.support import tiny
 
 ROOT = Path(__file__).parents[3]
@@ -493,13 +496,14 @@ def test_a_file_is_scored_run_by_run(run, outputs):
     status, out, _ = run("score", file, "--json", "--metrics", "diversity,diversity_simctg,gen_length,rep_2,copied")
     assert status == 0
     scores = json.loads(out)
-    assert scores.keys() == {"runs", "reference", "signature"}
+    assert scores.keys() == {"runs", "reference", "notes", "signature"}
     for number, found in enumerate(scores["runs"]):
         texts = [row["continuations"][number] for row in rows]
         expected = diversity.diversity_simctg(texts)
         assert found["diversity_simctg"]["value"] == pytest.approx(expected.value)
         assert found["gen_length"]["value"] == (12, 9)[number]
-        assert found["diversity"]["low"] <= found["diversity"]["value"] <= found["diversity"]["high"]
+        estimate = diversity.diversity(texts).as_dict()
+        assert found["diversity"] == {name: estimate[name] for name in ("value", "low", "high")}
     assert scores["reference"]["gen_length"]["value"] == 12
     assert scores["signature"]["texts"] == 8
     names = ["diversity", "diversity_simctg", "gen_length", "rep_2", "copied"]
@@ -610,7 +614,7 @@ def test_a_folder_is_scored_pooled_compared_and_reported(run, folder, whole, tmp
     assert "2 generation seeds" in nucleus["metrics"]["mauve"]["how"]
     pairs = {(row["a"], row["b"]) for row in scores["paired"] if row["metric"] == "diversity"}
     assert len(pairs) == 10
-    assert all(0 < row["p"] <= row["p_holm"] <= 1 for row in scores["paired"] if row["p"] == row["p"])
+    assert all(0 < row["p"] <= row["p_holm"] <= 1 for row in scores["paired"] if row["p"] is not None)
     assert not any(row["metric"] == "mauve" for row in scores["paired"])
     assert {"diversity", "gen_length", "coherence", "mauve"} <= scores["reference"].keys()
     assert "seconds" not in scores["reference"]
@@ -748,3 +752,49 @@ def test_ctrl_c_says_what_is_there(monkeypatch, tmp_path, capsys, call, files, s
     monkeypatch.setattr(command, call[0], interrupt)
     assert command.main([*call, str(tmp_path)]) == 130
     assert capsys.readouterr().err == f"stopped; {said.format(folder=tmp_path)}\n"
+
+
+def test_what_a_reader_must_know_is_noted_once_with_whose_it_is():
+    """Nothing is swallowed: too few prompts, warnings of a metric, and metrics that cannot be had."""
+    metrics = measures.choose(["gen_length", "self_bleu"])
+
+    def warn(texts):
+        warnings.warn("this is\n  shaky", UserWarning, stacklevel=1)
+        warnings.warn("a library changes", FutureWarning, stacklevel=1)
+        return uncertainty.bootstrap([1.0, 2.0])
+
+    def refuse(texts):
+        raise ValueError("this cannot be")
+
+    metrics += [
+        replace(metrics[0], name="shaky", measure=warn, least=2),
+        replace(metrics[0], name="never", measure=refuse, least=1),
+    ]
+    notes = scoring.Notes()
+    texts = measures.Texts(None, ["a", "b"], ["c d", "e"], ["f g", "h i"], [0, 1])
+    for name in ("one", "other"):
+        found = scoring.measure(metrics, texts, notes, name)
+    assert found.keys() == {"gen_length", "self_bleu", "shaky"}
+    few = "2 prompts: under 20 its intervals are too narrow"
+    assert notes.as_json() == [
+        {"metric": "gen_length", "text": few, "few": True, "of": ["one", "other"]},
+        {"metric": "self_bleu", "text": few, "few": True, "of": ["one", "other"]},
+        {"metric": "shaky", "text": "this is shaky", "few": False, "of": ["one", "other"]},
+        {"metric": "never", "text": "left out: this cannot be", "few": False, "of": ["one", "other"]},
+    ]
+
+
+@pytest.mark.parametrize("texts", [["one text"], ["same words"] * 6], ids=["one prompt", "all equal"])
+def test_scores_are_json_that_every_parser_reads(tmp_path, capsys, texts):
+    """No NaN: of one prompt, and of texts that are all equal, most intervals are not known."""
+    rows = [{"prefix": f"p {i}", "reference": text, "continuations": [text]} for i, text in enumerate(texts)]
+    file = tmp_path / "texts.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    names = "diversity,rep_2,distinct_2,self_bleu,zipf,copied,gen_length,empty"
+    assert command.main(["score", str(file), "--metrics", names, "--json"]) == 0
+
+    def refuse(name):
+        raise AssertionError(name)
+
+    found = json.loads(capsys.readouterr().out, parse_constant=refuse)
+    assert {note["metric"] for note in found["notes"]} >= {"diversity", "gen_length"}

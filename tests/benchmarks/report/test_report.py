@@ -569,3 +569,48 @@ def test_docstring_examples_run(name):
     result = doctest.testmod(importlib.import_module(f"benchmarks.report.{name}"))
     assert result.failed == 0
     assert result.attempted >= 3
+
+
+NOTED = {
+    "task": "t",
+    "metrics": {"mauve": {"title": "MAUVE", "better": "higher"}, "auroc": {"title": "AUROC_5", "better": "lower"}},
+    "reference": {"mauve": {"value": 0.979, "low": 0.979, "high": 0.979}},
+    "systems": [
+        {"decoder": "a", "metrics": {"mauve": {"value": 0.994, "low": 0.99, "high": 0.998}}},
+        {"decoder": "b", "metrics": {"mauve": {"value": 0.8, "low": 0.7, "high": 0.9}}},
+    ],
+    "notes": [
+        {"metric": "mauve", "text": "MAUVE of 12 texts tells little", "few": True, "of": ["a", "b"]},
+        {"metric": "auroc", "text": "left out: <5 texts & a fold", "few": False, "of": ["a"]},
+    ],
+}
+
+
+def test_of_too_few_prompts_nothing_is_the_best_and_no_interval_has_width_zero():
+    mauves, aurocs = tables.make_columns(NOTED)
+    assert [cell.best for cell in mauves.cells] == [False] * 3
+    assert [tables.bracketed(cell) for cell in mauves.cells] == [
+        "0.979", "0.994† [0.990, 0.998]", "0.800† [0.700, 0.900]",
+    ]  # fmt: skip
+    assert [cell.value for cell in aurocs.cells] == ["-"] * 3  # a metric that was left out keeps its column
+    enough = NOTED | {"notes": []}
+    assert [cell.best for cell in tables.make_columns(enough)[0].cells] == [False, True, False]
+    assert len(tables.make_columns(enough)) == 1
+
+
+def test_notes_stand_at_the_foot_of_every_notation():
+    page = markdown(NOTED)
+    assert "* **MAUVE**: MAUVE of 12 texts tells little." in page
+    assert "* **AUROC\\_5**: left out: &lt;5 texts &amp; a fold (a)." in page
+    assert "†: of fewer prompts than it needs." in page
+    paper = latex(NOTED)
+    assert r"\par\smallskip\footnotesize AUROC\_5: left out: \textless{}5 texts \& a fold (a)." in paper
+    assert r"0.994$^\dagger$" in paper
+    assert "†" not in paper
+    shown = html(NOTED, [])
+    assert '<p class="note">AUROC_5: left out: &lt;5 texts &amp; a fold (a).</p>' in shown
+    assert "† is of fewer prompts than the metric needs" in shown
+    assert "† is of fewer" not in html(NOTED | {"notes": []}, [])
+    printed = io.StringIO()
+    show(NOTED, Console(file=printed, width=200))
+    assert "note: MAUVE: MAUVE of 12 texts tells little." in printed.getvalue()
