@@ -1,5 +1,10 @@
 """The command: `python -m benchmarks run TASK`, `score FILE` or `score FOLDER`, `report FOLDER`, `speed`."""
 
+if __name__ == "__main__":  # Ctrl-C is answered from here on, while the rest is imported, too
+    from scorers._common.interrupts import answer_interrupts
+
+    answer_interrupts()
+
 import json
 import sys
 from collections.abc import Callable, Sequence

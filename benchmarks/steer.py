@@ -1,5 +1,10 @@
 """The command `python -m benchmarks.steer`; its work is in `studies.steer`."""
 
+if __name__ == "__main__":  # Ctrl-C is answered from here on, while the rest is imported, too
+    from scorers._common.interrupts import answer_interrupts
+
+    answer_interrupts()
+
 import sys
 from collections.abc import Sequence
 

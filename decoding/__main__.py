@@ -4,6 +4,11 @@ What is wrong with a call is said in one line, the cheapest to find first: optio
 configuration and tokenizer tell; the weights are loaded last.
 """
 
+if __name__ == "__main__":  # Ctrl-C is answered from here on, while the rest is imported, too
+    from scorers._common.interrupts import answer_interrupts
+
+    answer_interrupts()
+
 import io
 import sys
 from collections.abc import Sequence

@@ -1,5 +1,10 @@
 """Continuations by greedy search, nucleus sampling and contrastive search, side by side: `python -m decoding.demo`."""
 
+if __name__ == "__main__":  # Ctrl-C is answered from here on, while the rest is imported, too
+    from scorers._common.interrupts import answer_interrupts
+
+    answer_interrupts()
+
 import os
 import sys
 import time

@@ -4,6 +4,11 @@ What is wrong with a call is said in one line, before the weights are loaded. A 
 at its last checkpoint when it is started again; its output is written at the end, and whole.
 """
 
+if __name__ == "__main__":  # Ctrl-C is answered from here on, while the rest is imported, too
+    from scorers._common.interrupts import answer_interrupts
+
+    answer_interrupts()
+
 import hashlib
 import json
 import math

@@ -3,6 +3,11 @@
 What is wrong with a call is said in one line, before any model is loaded. What was killed goes on where it was.
 """
 
+if __name__ == "__main__":  # Ctrl-C is answered from here on, while the rest is imported, too
+    from scorers._common.interrupts import answer_interrupts
+
+    answer_interrupts()
+
 import shlex
 import sys
 from collections.abc import Sequence

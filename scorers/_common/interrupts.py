@@ -11,24 +11,32 @@ from typing import NoReturn
 STATUS = 130
 
 
-def answer_interrupts(stopped: Callable[[], str]) -> None:
-    """From now on Ctrl-C in the middle of an import ends the process, with a line that says what is left.
+class Answer:
+    """What a command does at Ctrl-C: `signal.signal` takes it as a handler.
 
-    Elsewhere it raises KeyboardInterrupt, as ever. An import must not be left by an exception: numpy and torch, half
-    imported, turn it into errors of their own or abort. A process that was started deaf to Ctrl-C stays so.
+    In the middle of an import it ends the process, with a line that says what is left. An import must not be left by an
+    exception: numpy and torch, half imported, turn it into errors of their own or abort. Elsewhere it raises
+    KeyboardInterrupt, as ever.
 
     Args:
-        stopped: says what is left.
+        stopped: says what is left. None: the command has not begun, and Ctrl-C ends it wherever it is.
     """
 
-    def answer(number: int, frame: FrameType | None) -> None:
-        if is_importing(frame):
-            say_stopped(stopped())
+    def __init__(self, stopped: Callable[[], str] | None) -> None:
+        self.stopped = stopped
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self.stopped is None or is_importing(frame):
+            say_stopped(self.stopped() if self.stopped else "nothing was begun")
             leave()
         raise KeyboardInterrupt
 
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, answer)
+
+def answer_interrupts(stopped: Callable[[], str] | None = None) -> None:
+    """Give Ctrl-C the answer of a command from now on. A process that was started deaf to it stays so."""
+    now = signal.getsignal(signal.SIGINT)
+    if now is signal.default_int_handler or isinstance(now, Answer):
+        signal.signal(signal.SIGINT, Answer(stopped))
 
 
 def is_importing(frame: FrameType | None) -> bool:

@@ -61,8 +61,9 @@ print([main(call) for call in calls], [name for name in {HEAVY!r} if name in sys
     assert all("error: " in line for line in done.stderr.splitlines())
 
 
+@pytest.mark.parametrize("imported", ["torch", "scorers._common.commands"])
 @pytest.mark.parametrize("command", COMMANDS)
-def test_ctrl_c_while_torch_is_imported_is_a_line(command):
+def test_ctrl_c_while_modules_are_imported_is_a_line(command, imported):
     """As it comes: in the middle of an import, where numpy and torch would make something else of an exception."""
     code = f"""
 import os, runpy, signal, sys
@@ -71,7 +72,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the backgrou
 
 class Interrupt:
     def find_spec(self, name, path=None, target=None):
-        if name in ("torch", "transformers"):
+        if name in ("transformers", {imported!r}):
             os.kill(os.getpid(), signal.SIGINT)
 
 sys.meta_path.insert(0, Interrupt())
