@@ -510,7 +510,7 @@ def test_a_file_is_scored_run_by_run(run, outputs):
     assert [list(found) for found in (*scores["runs"], scores["reference"])] == [names] * 3
     for found in (*scores["runs"], scores["reference"]):
         assert all(list(entry) == ["value", "low", "high"] for entry in found.values())
-    assert scores["signature"]["runs"][1]["rep_2"] == {"how": "95% studentised bootstrap over 8 prompts", "n": 8}
+    assert scores["signature"]["runs"][1]["rep_2"] == {"how": "none: all 8 prompts agree", "n": 8}
     assert scores["signature"]["reference"].keys() == set(names)
     status, out, _ = run("score", file, "--metrics", ",".join(names))
     assert [line.split("  ")[0] for line in out.splitlines()[2:5]] == ["human", "run 0", "run 1"]
