@@ -1,4 +1,4 @@
-"""How good is a continuation after its prefix? Scorers know nothing of decoding."""
+"""Scorers, which say how good a continuation is after its prefix. They know nothing of decoding."""
 
 from typing import TYPE_CHECKING
 

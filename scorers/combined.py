@@ -1,4 +1,4 @@
-"""Scorers made of others: weighted sums of them, and means of pairwise comparisons."""
+"""Scorers that are made of others: weighted sums, and means of pairwise comparisons."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -15,21 +15,20 @@ from .scorer import Scorer, as_scorer
 
 @dataclass(frozen=True, eq=False)
 class Weighted(Scorer):
-    """Σ_k w_k f(s_k), where f puts the scores of a prefix's continuations on one scale.
+    """A weighted sum of scorers: Σ_k w_k f(s_k), where f brings the scores of a prefix's continuations to one scale.
 
-    Scorers speak of units of their own: dot products of 10, log-likelihoods of -300. f is
-    "none": what the scorer says; the weights must know the units;
-    "z": (s - mean) / deviation over the continuations of the prefix in this call, 0 where they are all the same;
-    "rank": the share of the others that it beats, ties half, in [0, 1]; of a single one 1/2.
-    With "z" and "rank" a score depends on the other continuations: the sum is set-wise. A continuation that a term
-    rejects (-inf) is rejected, and the others are compared without it. A scorer of weight 0 does not run.
+    Scorers have units of their own: dot products may be about 10, log-likelihoods about -300. With "z" and "rank" a
+    score depends on the other continuations, so the sum is set-wise. A continuation that a term rejects (-inf) is
+    rejected, and the others are compared without it. A scorer of weight 0 does not run.
 
     Args:
-        terms: pairs (w_k, s_k), w_k finite, s_k a scorer or a function of (prefixes, continuations).
-        normalise: f.
+        terms: pairs (w_k, s_k), where w_k is finite and s_k is a scorer or a function of (prefixes, continuations).
+        normalise: f. "none": the scores as they are; the weights must fit their units. "z": (s - mean) / deviation over
+            the continuations of the prefix in this call, or 0 if all are the same. "rank": the share of the other
+            continuations that it beats, in [0, 1], where a tie counts half; a single continuation gets 1/2.
 
     Raises:
-        ValueError: no terms, a weight that is not finite, another f.
+        ValueError: there are no terms, a weight is not finite, or there is no such f.
 
     Example:
         >>> length = lambda prefixes, texts: [len(text) for text in texts]
@@ -54,17 +53,17 @@ class Weighted(Scorer):
         object.__setattr__(self, "setwise", self.normalise != "none" or any(scorer.setwise for scorer in counted))
 
     def __call__(self, prefixes: Sequence[str], continuations: Sequence[str]) -> Tensor:
-        """As every scorer; each term is called, so one that reads prefixes a few at a time does."""
+        """Score by calling each term, so that a term that reads prefixes a few at a time still does so."""
         if isinstance(prefixes, str) or isinstance(continuations, str) or len(prefixes) != len(continuations):
             return super().__call__(prefixes, continuations)  # it says what is wrong
         return self._sum([scorer(prefixes, continuations) for _, scorer in self._counted()], distinct(prefixes)[1])
 
     def read(self, prefixes: Sequence[str]) -> Any:
-        """The state of each scorer that counts."""
+        """The state of each scorer whose weight is not 0."""
         return [scorer.read(prefixes) for _, scorer in self._counted()]
 
     def score(self, state: Any, owners: Sequence[int], continuations: Sequence[str]) -> Tensor:
-        """(N,) sums."""
+        """(N,) weighted sums."""
         counted = zip(self._counted(), state, strict=True)
         return self._sum([scorer.score(own, owners, continuations) for (_, scorer), own in counted], owners)
 
@@ -81,11 +80,11 @@ class Weighted(Scorer):
 
 
 class Pairwise(Scorer):
-    """How often a continuation wins against the others of its prefix: for rankers that compare two, such as PairRM.
+    """The mean of comparisons with the other continuations of a prefix, for rankers that compare two, such as PairRM.
 
-    s_i = mean over j != i of (P(i before j) + 1 - P(j before i)) / 2, so each pair is compared in both orders, since
-    rankers prefer a place. Equal texts draw, 1/2, and are not compared; so does a single continuation. n different
-    continuations of a prefix cost n (n - 1) comparisons, which `compare` gets all at once.
+    s_i = mean over j != i of (P(i before j) + 1 - P(j before i)) / 2. Each pair is compared in both orders, because
+    rankers prefer one place. Equal texts are not compared: they draw, which is 1/2. A single continuation scores 1/2
+    too. n different continuations of a prefix cost n (n - 1) comparisons, which `compare` gets all at once.
 
     Example:
         >>> class Longer(Pairwise):
@@ -101,13 +100,13 @@ class Pairwise(Scorer):
 
     @abstractmethod
     def compare(self, state: Any, owners: Sequence[int], first: Sequence[str], second: Sequence[str]) -> Tensor:
-        """(M,) in [0, 1]: how probable it is that `first[m]` is better than `second[m]` after prefix `owners[m]`."""
+        """(M,) in [0, 1]: the probability that `first[m]` is better than `second[m]` after prefix `owners[m]`."""
 
     def score(self, state: Any, owners: Sequence[int], continuations: Sequence[str]) -> Tensor:
-        """(N,) in [0, 1].
+        """(N,) in [0, 1]: the mean result of each continuation.
 
         Raises:
-            ValueError: `compare` gave something else than M probabilities.
+            ValueError: `compare` returned something else than M probabilities.
         """
         groups: dict[int, dict[str, None]] = {}
         for owner, text in zip(owners, continuations, strict=True):
@@ -130,7 +129,9 @@ class Pairwise(Scorer):
 
 
 def normalised(scores: Tensor, owners: Sequence[int], how: str) -> Tensor:
-    """(N,) scores on the scale of their owners' continuations; those of -inf stand aside, at 0."""
+    """(N,) scores on the common scale, computed among the continuations of one owner. Scores of -inf become 0, and do
+    not count.
+    """
     found = scores.masked_fill(scores == -torch.inf, 0.0)
     if how == "none":
         return found

@@ -1,4 +1,4 @@
-"""How near a continuation's meaning is to its prefix's: the cosine of two embeddings, of any encoder or LM."""
+"""Similarity in meaning of a continuation and its prefix: the cosine of their embeddings, by any encoder or LM."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -21,9 +21,13 @@ PROMPT_EOL = 'This sentence : "{text}" means in one word:"'  # Jiang et al. 2023
 
 @dataclass(frozen=True)
 class Whitening:
-    """x -> (x - mean) matrix: coordinates without correlation and of variance 1. Su et al. 2021 (arXiv 2103.15316).
+    """A linear map x -> (x - mean) matrix whose coordinates have no correlation and variance 1.
 
-    mean: (D,) float64. matrix: (D, K) float64, K <= D.
+    Su et al. 2021 (arXiv 2103.15316).
+
+    Args:
+        mean: (D,) float64.
+        matrix: (D, K) float64, K <= D.
 
     Example:
         >>> x = torch.randn(500, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor([9.0, 1.0, 0.1])
@@ -36,12 +40,14 @@ class Whitening:
 
     @classmethod
     def fit(cls, vectors: Tensor, dimensions: int | None = None) -> "Whitening":
-        """From (N, D) vectors of any float type, N at least 2; `dimensions`: the K of most variance, None: all.
+        """Fit the map to vectors. Directions without variance are left out; there are some whenever N <= D.
 
-        Directions without variance, such as there are if N <= D, are left out.
+        Args:
+            vectors: (N, D) of any float type, N at least 2.
+            dimensions: K: keep the K directions of most variance. None: all.
 
         Raises:
-            ValueError: too few vectors, or all are the same; more dimensions than there is variance in.
+            ValueError: there are too few vectors, all are the same, or they vary in fewer directions than `dimensions`.
         """
         require_count("dimensions", dimensions, optional=True)
         vectors = vectors.detach().to("cpu", torch.float64)
@@ -57,7 +63,7 @@ class Whitening:
         return cls(vectors.mean(0), directions.flip(1)[:, : len(kept)] / kept.sqrt())
 
     def __call__(self, vectors: Tensor) -> Tensor:
-        """(N, D) -> (N, K), of the same type and device."""
+        """(N, D) -> (N, K), of the same type and on the same device."""
         return (vectors - self.mean.to(vectors)) @ self.matrix.to(vectors)
 
 
@@ -65,23 +71,25 @@ class Whitening:
 class Embedding(Scorer):
     """cos(e(prefix), e(continuation)), in [-1, 1], where e pools the hidden states of a model.
 
-    Prefixes longer than the model reads lose their beginning, continuations their end. A text of no tokens has no
-    embedding, and its cosine is 0. A prefix is embedded once.
+    A prefix that is longer than the model can read loses its beginning, a continuation its end. A text without tokens
+    has no embedding, and its cosine is 0. A prefix is embedded once.
 
     Args:
-        model: any encoder, causal LM (its last hidden states are taken, not its logits) or encoder-decoder (its encoder
-            is). tokenizer: its tokenizer.
-        pooling: of the states: "mean" over the text's tokens, special ones included; "last", the last token's, for LMs;
-            "first", the first one's, for encoders trained so.
-        prompt: what is read in the place of a text, with "{text}" where it goes; None: the text alone. With
-            pooling="last", `PROMPT_EOL` asks an LM for the text's meaning.
-        layer: of the states: -1 the last one, 0 the embeddings of the tokens.
-        whitening: applied to the embeddings; see `whitened`.
-        batch_size: texts in a forward, at least 1. max_length: tokens of a text, the prompt included; None: what the
-            model reads.
+        model: any encoder; a causal LM, of which the last hidden states are taken, not the logits; or an
+            encoder-decoder, of which the encoder is taken.
+        tokenizer: the tokenizer of the model.
+        pooling: how states become one vector. "mean": the mean over the text's tokens, special ones included. "last":
+            the state of the last token, for LMs. "first": the state of the first token, for encoders that were trained
+            for this.
+        prompt: what is read in place of a text, with "{text}" where the text goes. None: the text alone. With
+            pooling="last", `PROMPT_EOL` asks an LM for the meaning of the text.
+        layer: which layer's states are taken: -1 is the last layer, 0 the embeddings of the tokens.
+        whitening: a map that is applied to the embeddings; see `whitened`.
+        batch_size: texts in a forward pass, at least 1.
+        max_length: the most tokens of a text, the prompt included. None: as many as the model can read.
 
     Raises:
-        ValueError: an option out of range, a prompt without its place.
+        ValueError: an option is out of range, or the prompt does not have "{text}" exactly once.
 
     Example:
         >>> import decoding
@@ -113,11 +121,14 @@ class Embedding(Scorer):
     def from_pretrained(
         cls, source: str | Path, tokenizer: Any = None, *, device: Any = None, dtype: Any = None, **options: Any
     ) -> "Embedding":
-        """The model and tokenizer of a hub id or folder.
+        """Load the model and the tokenizer of a hub id or folder.
 
         Args:
-            tokenizer: another one, or its hub id or folder. device: None: the accelerator if there is one, else the
-                CPU. dtype: None: the checkpoint's. options: of the class.
+            source: a hub id or a folder.
+            tokenizer: another tokenizer, or its hub id or folder. None: that of `source`.
+            device: where the model goes. None: the accelerator if there is one, else the CPU.
+            dtype: the type of the weights. None: that of the checkpoint.
+            options: more arguments of the class.
 
         Raises:
             ValueError: there is no such model or tokenizer.
@@ -127,7 +138,11 @@ class Embedding(Scorer):
         return cls(load_model(AutoModel, source, device=device, dtype=dtype), tokenizer, **options)
 
     def whitened(self, texts: Sequence[str], dimensions: int | None = None) -> "Embedding":
-        """The same with a `Whitening` fitted to the embeddings of these texts; thousands, of the kind that is scored.
+        """The same scorer with a `Whitening` that is fitted to the embeddings of these texts.
+
+        Args:
+            texts: thousands of texts of the kind that will be scored.
+            dimensions: see `Whitening.fit`.
 
         Raises:
             ValueError: see `Whitening.fit`.
@@ -145,9 +160,11 @@ class Embedding(Scorer):
         return (state[list(owners)] * vectors).sum(-1).to("cpu", torch.float32)
 
     def embed(self, texts: Sequence[str], keep: str = "start") -> Tensor:
-        """(N, D) embeddings on the model's device, float32 or wider, not normalised; equal texts are read once.
+        """(N, D) embeddings on the model's device, float32 or wider, not normalised. Equal texts are read once.
 
-        keep: which end stays of a text that is too long, "start" or "end".
+        Args:
+            texts: N texts.
+            keep: which end of a text is kept if it is too long: "start" or "end".
         """
         different, places = distinct(texts)
         rows = self._tokens(different, keep)
@@ -173,7 +190,7 @@ class Embedding(Scorer):
         return tokenise(self.tokenizer, prompted, length, keep, spans=spans)
 
     def _pool(self, rows: list[dict[str, list[int]]]) -> Tensor:
-        """(B, D) of rows of at least one token."""
+        """(B, D) embeddings of rows that have at least one token each."""
         reader = encoder_of(self.model)
         inputs = pad(rows, self.tokenizer.pad_token_id or 0, self.model.device)  # the mask hides what pads
         out = reader(**inputs, output_hidden_states=self.layer != -1, return_dict=True)
@@ -191,6 +208,8 @@ class Embedding(Scorer):
 
 
 def encoder_of(model: Any) -> Any:
-    """The part of a model that makes hidden states of a text: without a head, and of an encoder-decoder the encoder."""
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model  # of peft: adapters stay in it
+    """The part of a model that makes hidden states of a text: the model without its head, or the encoder of an
+    encoder-decoder.
+    """
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model  # peft: adapters stay in place
     return inner.get_encoder() if inner.config.is_encoder_decoder else inner.base_model

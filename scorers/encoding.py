@@ -1,4 +1,4 @@
-"""What scorers over models share: models in evaluation mode, texts as tokens, rows of like length in batches."""
+"""What all scorers with a model share: evaluation mode, tokenisation, and batches of rows of similar length."""
 
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 Item = TypeVar("Item", bound=Hashable)
-Row = dict[str, list[int]]  # input_ids, and whatever else the tokenizer gives a token
+Row = dict[str, list[int]]  # input_ids, and the other lists that the tokenizer returns for a text
 
 
 def distinct(items: Sequence[Item]) -> tuple[list[Item], list[int]]:
-    """The different items in order, and where each item stands among them.
+    """The different items in order of first appearance, and the place of each item among them.
 
     Example:
         >>> distinct(["b", "a", "b"])
@@ -24,7 +24,9 @@ def distinct(items: Sequence[Item]) -> tuple[list[Item], list[int]]:
 
 
 def batches(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
-    """The places of rows, `size` at a time, the longest first: little padding, and memory runs out at once or never.
+    """The indices of rows in batches of `size`, longest rows first.
+
+    Rows of similar length need little padding. With the longest first, memory runs out in the first batch or never.
 
     Example:
         >>> list(batches([3, 9, 5], 2))
@@ -44,16 +46,18 @@ def tokenise(
     spans: Sequence[tuple[int, int]] | None = None,
     **options: Any,
 ) -> list[Row]:
-    """The tokens of each text, of which no more than `length` are left.
+    """The tokens of each text, cut to at most `length`. Special tokens are never cut.
 
     Args:
-        tokenizer: any of transformers'. texts: N texts.
-        length: at least 1; None: all of them. keep: which end of a text stays where it is longer. Special tokens stay.
-        spans: (start, end) of each text, in characters: only tokens within may go; None: any.
-        options: of the tokenizer, such as `text_pair` or `add_special_tokens`.
+        tokenizer: any tokenizer of transformers.
+        texts: N texts.
+        length: the most tokens to keep, at least 1. None: no limit.
+        keep: which end of a text is kept if the text is too long.
+        spans: (start, end) of each text, in characters. Only tokens within the span may be cut. None: any token may.
+        options: more arguments for the tokenizer, such as `text_pair` or `add_special_tokens`.
 
     Raises:
-        ValueError: what must stay is longer than `length`.
+        ValueError: the tokens that must stay are more than `length`.
     """
     if not texts:
         return []
@@ -79,7 +83,9 @@ def tokenise(
 
 
 def pad(rows: Sequence[Row], value: int, device: Any, side: Literal["left", "right"] = "right") -> dict[str, Tensor]:
-    """(B, T) int64 of each entry, and the attention mask; `value` fills up the ids, and 0 the rest."""
+    """Rows as one batch: (B, T) int64 of each entry, and the attention mask. Ids are padded with `value`, the rest with
+    0.
+    """
     masked = [{**row, "attention_mask": [1] * len(row["input_ids"])} for row in rows]
     columns = {name: [torch.tensor(row[name], dtype=torch.long) for row in masked] for name in masked[0]}
     return {
@@ -92,7 +98,7 @@ def pad(rows: Sequence[Row], value: int, device: Any, side: Literal["left", "rig
 
 @contextmanager
 def evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """No dropout and no gradients; afterwards every module is in the mode it was in."""
+    """Switch off dropout and gradients for the length of a block. Afterwards every module is in its earlier mode."""
     training = [module for module in model.modules() if module.training]
     try:
         for module in training:
@@ -105,12 +111,12 @@ def evaluating(model: torch.nn.Module) -> Iterator[None]:
 
 
 def wide(values: Tensor) -> Tensor:
-    """In float32, or wider where it is."""
+    """The values in float32, or in their own type if that is wider."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def context_length(model: Any, tokenizer: Any) -> int | None:
-    """How many tokens a model reads, as far as it or its tokenizer says."""
+    """The number of tokens that a model can read, if its configuration or its tokenizer says it; else None."""
     config = model.config.get_text_config()
     limits = [getattr(config, "max_position_embeddings", None), getattr(tokenizer, "model_max_length", None)]
     return min((limit for limit in limits if limit and 0 < limit < 10**9), default=None)

@@ -1,4 +1,7 @@
-"""Answers to a question under several passages, by a language model's own scores: Lazaridou et al. 2022."""
+"""Scores of answers to a question under several passages, by a language model's own probabilities.
+
+Lazaridou et al. 2022 (arXiv 2203.05115).
+"""
 
 import math
 from collections.abc import Sequence
@@ -18,8 +21,11 @@ from .scorer import Scorer
 class Asked(NamedTuple):
     """A question and its evidence: what `Evidence` takes as a prefix.
 
-    passages: at least one. weights: how far each is to be trusted, such as a retriever's scores; at least 0, not all 0,
-    divided by their sum; None: all alike.
+    Attributes:
+        question: the question.
+        passages: the passages, at least one.
+        weights: how far each passage is to be trusted, such as a retriever's scores. They are at least 0, not all 0,
+            and are divided by their sum. None: all are equal.
     """
 
     question: str
@@ -29,15 +35,18 @@ class Asked(NamedTuple):
 
 @dataclass(frozen=True)
 class Form:
-    """How the texts are put together: passage, question and answer in a row, or passage, answer and question.
+    """How the texts are put together: passage, question and answer; or, for the channel, passage, answer and question.
 
     Args:
-        passage, question: have the place of that text in braces. answer: leads to an answer, which begins as a text
-            goes on, with its space if it has one. end: what ends an answer, and does not stand in it.
-        examples: put in front, such as questions that were answered; blind: the same where the answer comes first.
+        passage: the text of a passage, with "{passage}" where it goes.
+        question: the text of a question, with "{question}" where it goes.
+        answer: what leads to an answer. The answer begins as the text goes on: with its space, if it has one.
+        end: what ends an answer. It does not occur in an answer.
+        examples: a text in front of all, such as questions that were answered.
+        blind: the same, where the answer comes before the question.
 
     Raises:
-        ValueError: a place for a text is missing, there is another, or there is no end.
+        ValueError: a place for a text is missing, there is another place, or `end` is empty.
 
     Example:
         >>> Form().prompt("Did it rain?", "It rained.")
@@ -59,46 +68,51 @@ class Form:
             raise ValueError("end must be a text: without one every answer is unfinished")
 
     def given(self, passage: str) -> str:
-        """What a question follows."""
+        """The text before a question."""
         return self.examples + self.passage.format(passage=passage)
 
     def prompt(self, question: str, passage: str) -> str:
-        """What an answer follows; generate from this."""
+        """The text before an answer. Generate from this."""
         return self.given(passage) + self.ask(question) + self.answer
 
     def blindly(self, passage: str) -> str:
-        """What an answer follows before the question is asked."""
+        """The text before an answer, if the question comes after the answer."""
         return self.blind + self.passage.format(passage=passage) + self.answer
 
     def ask(self, question: str) -> str:
-        """The question, behind a passage or behind an answer."""
+        """The question, as it follows a passage or an answer."""
         return self.question.format(question=question)
 
 
 @dataclass(frozen=True, eq=False)
 class Evidence(Scorer):
-    """How probable an answer a to a question q is, given passages p_i of weights r_i, with one LM's probabilities.
+    """The probability of an answer a to a question q, given passages p_i of weights r_i, by one LM.
 
-    After the reranking of Lazaridou et al. 2022 (arXiv 2203.05115), where the answers are generated under each passage:
-    "direct", log Σ_i r_i p(a | p_i, q): any passage suffices, as in RAG-Sequence (Lewis et al. 2020);
-    "product", Σ_i r_i log p(a | p_i, q): each has a say;
-    "channel", log Σ_i r_i p(a | p_i) p(q | p_i, a) / p(q | p_i): the noisy channel, which asks how well the answer
-    explains the question. By Bayes' rule the terms are those of "direct", were the LM consistent.
-    The answer is what stands before the first `form.end`, and its end counts, so that a part of an answer is not more
-    probable than the whole. A blank answer is rejected: -inf. Prefixes are `Asked`.
+    This follows the reranking of Lazaridou et al. 2022 (arXiv 2203.05115), where the answers are generated under each
+    passage. Prefixes are `Asked`.
 
-    A passage with its question is read once for all answers, and what "direct" has read serves "product". "channel"
+    - "direct" is log Σ_i r_i p(a | p_i, q). One passage suffices, as in RAG-Sequence (Lewis et al. 2020).
+    - "product" is Σ_i r_i log p(a | p_i, q). Every passage counts.
+    - "channel" is log Σ_i r_i p(a | p_i) p(q | p_i, a) / p(q | p_i), the noisy channel. It asks how well the answer
+      explains the question. By Bayes' rule its terms would equal those of "direct" if the LM were consistent.
+
+    The answer is the text before the first `form.end`. Its end counts, so that a part of an answer is not more probable
+    than the whole. A blank answer is rejected: -inf.
+
+    A passage with its question is read once for all answers, and what "direct" has read serves "product" too. "channel"
     reads the passage once as well, then answer and question after it: log p(a | p) + log p(q | p, a) is that of both in
     a row.
 
     Args:
-        model: a causal LM. tokenizer: its tokenizer.
+        model: a causal LM.
+        tokenizer: the tokenizer of the model.
         of: "direct", "product" or "channel".
         form: how the texts are put together.
-        prefix_tokens, batch_size: see `Likelihood`.
+        prefix_tokens: see `Likelihood`.
+        batch_size: see `Likelihood`.
 
     Raises:
-        ValueError: an option out of range, no passages, weights that do not fit.
+        ValueError: an option is out of range, a question has no passages, or its weights do not fit.
 
     Example:
         >>> import decoding
@@ -152,7 +166,7 @@ class Evidence(Scorer):
         return asked, torch.tensor(weights, dtype=torch.float64), spans, self.likelihood.read(given), priors.double()
 
     def score(self, state: Any, owners: Sequence[int], continuations: Sequence[str]) -> Tensor:
-        """(N,) log-probabilities; of "direct" and "product" at most 0."""
+        """(N,) log-probabilities. Those of "direct" and "product" are at most 0."""
         asked, weights, spans, given, priors = state
         answers = [text.partition(self.form.end)[0].rstrip() for text in continuations]
         pairs, copies = distinct(list(zip(owners, answers, strict=True)))
@@ -176,7 +190,7 @@ class Evidence(Scorer):
 
 
 def normalised(asked: Asked) -> list[float]:
-    """The weights of a question's passages, which add up to 1."""
+    """The weights of a question's passages, divided by their sum."""
     weights = (1.0,) * len(asked.passages) if asked.weights is None else asked.weights
     if isinstance(asked.passages, str) or not asked.passages:
         raise ValueError(f"passages must be a tuple of at least one text, not {asked.passages!r}")

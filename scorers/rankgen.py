@@ -1,6 +1,6 @@
-"""RankGen: how well a continuation suits its prefix, by two encodings. Krishna et al. 2022 (arXiv 2205.09726).
+"""RankGen: the dot product of two encodings says how well a continuation suits its prefix. Krishna et al. 2022.
 
-The published checkpoints are read as they are, by this module alone: no code comes from a hub.
+arXiv 2205.09726. The published checkpoints are read as they are, and by this module alone: no code comes from a hub.
 """
 
 import warnings
@@ -28,7 +28,8 @@ INSTALL = "pip install 'decoding-toolkit[rankgen]'"
 
 
 class T5EncoderWithProjection(T5PreTrainedModel):
-    """A T5 v1.1 encoder, whose state at the first position is projected. Names and layout are the checkpoints'.
+    """A T5 v1.1 encoder with a projection of the state at the first position. Names and layout are those of the
+    checkpoints.
 
     Example:
         >>> from transformers import T5Config
@@ -44,31 +45,34 @@ class T5EncoderWithProjection(T5PreTrainedModel):
         self.post_init()
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **options: Any) -> Tensor:
-        """(B, T) int64 tokens and their mask -> (B, d_model)."""
+        """(B, T) int64 tokens and their mask -> (B, d_model) vectors."""
         states = self.t5_encoder(input_ids=input_ids, attention_mask=attention_mask, **options).last_hidden_state
         return self.projection(states[:, 0])
 
 
 @dataclass(frozen=True, eq=False)
 class RankGen(Scorer):
-    """The dot product of a prefix's vector and a continuation's, from one encoder: Krishna et al. 2022, section 2.
+    """The dot product of the vectors of a prefix and a continuation, by one encoder: Krishna et al. 2022, section 2.
 
-    A prefix is read as "pre " and its text, a continuation as "suffi " and its own; the vector of a text is that of the
-    first position, projected. No norm, no temperature: only differences between continuations of one prefix mean
-    something, and after a softmax they are the probabilities that training fits. Empty texts are the marker alone. A
-    prefix's vector is computed once.
+    A prefix is read as "pre " and its text, a continuation as "suffi " and its text. An empty text is read as its
+    marker alone. The vector of a text is the projected state at the first position. There is no norm and no
+    temperature, so only differences between continuations of one prefix have a meaning. After a softmax they are the
+    probabilities that training fits. The vector of a prefix is computed once.
 
-    A continuation is seen up to its 128th token, markers included; beyond that a warning says so, once a call.
+    A continuation is read up to its 128th token, the marker included. A warning, once a call, says that a continuation
+    is longer.
 
     Args:
-        model: see `from_pretrained`. tokenizer: T5's, with "pre" and "suffi" as single pieces.
-        truncation: of prefixes: "left" keeps their last tokens, and the end of text; "paper" the first 512, as the
-            released code does.
-        batch_size: texts in a forward, at least 1.
-        prefix_tokens, continuation_tokens: what is read of each text, markers and end of text included; at least 3.
+        model: see `from_pretrained`.
+        tokenizer: the tokenizer of T5, with "pre" and "suffi" as single pieces.
+        truncation: how long prefixes are cut. "left" keeps the last tokens and the end of text. "paper" keeps the first
+            512 tokens, as the released code does.
+        batch_size: texts in a forward pass, at least 1.
+        prefix_tokens: how many tokens of a prefix are read, marker and end of text included; at least 3.
+        continuation_tokens: how many tokens of a continuation are read, marker and end of text included; at least 3.
 
     Raises:
-        ValueError: an option out of range, or a vocabulary in which the markers are no single pieces.
+        ValueError: an option is out of range, or the markers are not single pieces of the vocabulary.
     """
 
     model: Any = field(repr=False)
@@ -91,19 +95,19 @@ class RankGen(Scorer):
     def from_pretrained(
         cls, source: str | Path, tokenizer: Any = None, *, device: Any = None, dtype: Any = None, **options: Any
     ) -> "RankGen":
-        """A published checkpoint, such as "kalpeshk2011/rankgen-t5-xl-all", or a folder of that layout.
+        """Load a published checkpoint, such as "kalpeshk2011/rankgen-t5-xl-all", or a folder of that layout.
 
         Args:
-            source: a hub id or a folder with config.json and pytorch_model.bin or model.safetensors.
-            tokenizer: one, or the hub id or folder of one; None: what lies beside the weights, else that of the
-                encoder's size, google/t5-v1_1-base, -large or -xl, which needs the extra `rankgen`.
-            device: None: the accelerator if there is one, else the CPU. dtype: None: the checkpoint's; not float16, in
-                which T5 overflows.
-            options: of the class.
+            source: a hub id, or a folder with config.json and pytorch_model.bin or model.safetensors.
+            tokenizer: a tokenizer, or its hub id or folder. None: the one beside the weights; if there is none, that of
+                the encoder's size, google/t5-v1_1-base, -large or -xl, which needs the extra `rankgen`.
+            device: where the model goes. None: the accelerator if there is one, else the CPU.
+            dtype: the type of the weights. None: that of the checkpoint. Do not use float16, in which T5 overflows.
+            options: more arguments of the class.
 
         Raises:
-            ValueError: there is no such checkpoint, its weights are not exactly this model's, no tokenizer.
-            ModuleNotFoundError: `sentencepiece` or `protobuf` are missing where the tokenizer needs them.
+            ValueError: there is no such checkpoint or no tokenizer, or the weights are not exactly those of this model.
+            ModuleNotFoundError: the tokenizer needs `sentencepiece` or `protobuf`, and it is not installed.
         """
         config = load_config(source, "no RankGen in {!r}")
         if config.model_type != "t5":
@@ -123,11 +127,11 @@ class RankGen(Scorer):
         return (state[list(owners)] * vectors).sum(-1).to("cpu", torch.float32)
 
     def encode_prefixes(self, texts: Sequence[str]) -> Tensor:
-        """(P, D) on the model's device, float32 or wider; equal texts are read once."""
+        """(P, D) on the model's device, float32 or wider. Equal texts are read once."""
         return self._encode(texts, PREFIX, self.prefix_tokens, self.truncation == "left")
 
     def encode_continuations(self, texts: Sequence[str]) -> Tensor:
-        """(N, D) on the model's device, float32 or wider; equal texts are read once."""
+        """(N, D) on the model's device, float32 or wider. Equal texts are read once."""
         return self._encode(texts, SUFFIX, self.continuation_tokens, False)
 
     def _encode(self, texts: Sequence[str], marker: str, length: int, keep_end: bool) -> Tensor:
@@ -151,10 +155,10 @@ class RankGen(Scorer):
 
 
 def find_tokenizer(source: str | Path, config: Any) -> str:
-    """Where the tokenizer of a checkpoint is: beside it, else the one of its size.
+    """The source of a checkpoint's tokenizer: the checkpoint itself, or T5 of the same size.
 
     Raises:
-        ValueError: neither.
+        ValueError: there is neither.
     """
     if any(has_file(str(source), name) for name in TOKENIZER_FILES):
         return str(source)
@@ -164,15 +168,17 @@ def find_tokenizer(source: str | Path, config: Any) -> str:
 
 
 def load_t5_tokenizer(source: Any) -> Any:
-    """The tokenizer; where it cannot be read for want of a package, an error that says so (transformers names another).
+    """Load a tokenizer. If a package is missing for it, the error says which one; the error of transformers names
+    another.
 
     Raises:
-        ModuleNotFoundError: `sentencepiece` or `protobuf` are missing. ValueError: there is no tokenizer.
+        ModuleNotFoundError: `sentencepiece` or `protobuf` is missing.
+        ValueError: there is no tokenizer.
     """
     missing = [name for name, module in PACKAGES.items() if not is_installed(module)]
     said = f"its vocabulary is a sentencepiece model, and {' and '.join(missing)} not installed: run `{INSTALL}`"
     if missing and isinstance(source, (str, Path)) and not has_file(str(source), "tokenizer.json"):
-        # read without them, it may also come out as another vocabulary
+        # without these packages it may also be read as another vocabulary, without an error
         raise ModuleNotFoundError(f"{str(source)!r} has no tokenizer.json, {said}, or pass another tokenizer=")
     return load_tokenizer(source)
 
@@ -186,7 +192,7 @@ def is_installed(module: str) -> bool:
 
 
 def refuse_other_vocabularies(tokenizer: Any) -> None:
-    """ValueError unless each marker is one known piece, another than the other's, and texts end as T5's do."""
+    """Raise ValueError unless the two markers are two known single pieces, and texts end as T5's do."""
     rows = tokenizer([PREFIX, SUFFIX])["input_ids"]
     first = [row[0] for row in rows]
     if [len(row) for row in rows] != [2, 2] or first[0] == first[1] or tokenizer.unk_token_id in first:

@@ -1,4 +1,4 @@
-"""Reward models: any sequence classifier that scores a whole answer, and mixtures of them behind a router."""
+"""Reward models: any sequence classifier that scores a whole answer, and mixtures of such experts behind a router."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,21 +18,23 @@ from .scorer import Scorer, as_scorer
 
 @dataclass(frozen=True, eq=False)
 class Classifier:
-    """The outputs of a sequence classifier for texts, the same alone and in any batch.
+    """The outputs of a sequence classifier for texts. A text gets the same output alone and in any batch.
 
-    transformers' classifiers over causal LMs read the last token that is not the padding token. Where that is the end
-    of text, as it often is, an appended end of text would be passed over; and without one, a batch is refused. So rows
-    are padded on the right by a token that is in none of them, and the model is told so for the length of a call.
+    transformers' classifiers over causal LMs read the last token that is not the padding token. Often the padding token
+    is the end of text, and then an appended end of text would be passed over. Without a padding token, transformers
+    refuses a batch. So rows are padded on the right with a token that occurs in none of them, and this token is the
+    model's padding token for the length of a call.
 
     Args:
-        model: of `AutoModelForSequenceClassification` or like it. tokenizer: its tokenizer.
-        append_eos: end every text with the end of text, where its tokenizer does not.
+        model: a model of `AutoModelForSequenceClassification`, or one like it.
+        tokenizer: the tokenizer of the model.
+        append_eos: end every text with the end-of-text token, unless the tokenizer has done so.
         output: the field of the model's output that is taken, (B, L) or (B,).
-        batch_size: texts in a forward, at least 1. max_length: tokens of a text, of which the last are read; None: what
-            the model reads.
+        batch_size: texts in a forward pass, at least 1.
+        max_length: how many of the last tokens of a text are read. None: as many as the model can read.
 
     Raises:
-        ValueError: a number out of range, no end of text to append.
+        ValueError: a number is out of range, or there is no end-of-text token to append.
     """
 
     model: Any = field(repr=False)
@@ -49,10 +51,14 @@ class Classifier:
             raise ValueError("append_eos: this tokenizer has no end of text")
 
     def __call__(self, texts: Sequence[str], **options: Any) -> Tensor:
-        """(N, L) float32 or wider on the CPU. options: of the tokenizer, such as `text_pair`, a text for each.
+        """(N, L) float32 or wider on the CPU: the outputs for each text.
+
+        Args:
+            texts: N texts.
+            options: more arguments for the tokenizer, such as `text_pair`, with one text for each.
 
         Raises:
-            ValueError: the model gives something else.
+            ValueError: the model's output has another shape, or a text has no tokens.
         """
         length = self.max_length or context_length(self.model, self.tokenizer)
         room = length - 1 if length and self.append_eos else length
@@ -82,23 +88,29 @@ class Classifier:
 
 @dataclass(frozen=True, eq=False)
 class RewardModel(Scorer):
-    """What a sequence classifier says of a prefix and its continuation, read together.
+    """The output of a sequence classifier that reads a prefix and its continuation together.
 
-    By default a score is the model's only output. Whole answers are what such models are trained on, so unfinished
-    ones are refused (`partial=False`) unless you know yours to judge them. Empty prefixes and continuations are read as
-    the form makes them. Texts that are longer than the model reads lose their beginning. Prefix and continuation are
-    read together, so nothing of a prefix is kept.
+    By default the score is the model's only output. Such models are trained on whole answers, so unfinished
+    continuations are refused (`partial=False`), unless you know that your model can judge them. Empty prefixes and
+    continuations are read as `form` makes them. A text that is longer than the model can read loses its beginning.
+    Prefix and continuation are read together, so nothing of a prefix is kept for later calls.
 
     Args:
-        model, tokenizer, append_eos, output, batch_size, max_length: see `Classifier`. TRL's RewardTrainer appends the
-            end of text.
-        form: "text", the continuation right behind the prefix; "pair", the two texts of the tokenizer, for encoders;
-            "chat", a user's message and the assistant's, by the tokenizer's chat template.
-        index: which of the model's outputs; None: the only one.
+        model: see `Classifier`.
+        tokenizer: see `Classifier`.
+        form: how the two texts are put together. "text": the continuation directly after the prefix. "pair": the text
+            pair of the tokenizer, for encoders. "chat": a user's message and the assistant's, by the tokenizer's chat
+            template.
+        index: which of the model's outputs is the score. None: the only one.
+        append_eos: see `Classifier`. TRL's RewardTrainer appends the end-of-text token.
+        output: see `Classifier`.
+        batch_size: see `Classifier`.
+        max_length: see `Classifier`.
         partial: whether unfinished continuations may be scored.
 
     Raises:
-        ValueError: an option out of range, several outputs and no index, no chat template, no end of text to append.
+        ValueError: an option is out of range; the model has several outputs and no index is given; the tokenizer has no
+            chat template; or there is no end-of-text token to append.
     """
 
     model: Any = field(repr=False)
@@ -128,14 +140,17 @@ class RewardModel(Scorer):
     def from_pretrained(
         cls, source: str | Path, tokenizer: Any = None, *, device: Any = None, dtype: Any = None, **options: Any
     ) -> "RewardModel":
-        """The model and tokenizer of a hub id or folder.
+        """Load the model and the tokenizer of a hub id or folder.
 
         Args:
-            tokenizer: another one, or its hub id or folder. device: None: the accelerator if there is one, else the
-                CPU. dtype: None: the checkpoint's. options: of the class.
+            source: a hub id or a folder.
+            tokenizer: another tokenizer, or its hub id or folder. None: that of `source`.
+            device: where the model goes. None: the accelerator if there is one, else the CPU.
+            dtype: the type of the weights. None: that of the checkpoint.
+            options: more arguments of the class.
 
         Raises:
-            ValueError: there is no such model or tokenizer, or it has no trained head.
+            ValueError: there is no such model or tokenizer, or the model has no trained head.
         """
         tokenizer = load_tokenizer(source if tokenizer is None else tokenizer)
         cls(None, tokenizer, **options)  # refuses what is wrong before the weights are read
@@ -143,7 +158,7 @@ class RewardModel(Scorer):
         return cls(model, tokenizer, **options)
 
     def score(self, state: Any, owners: Sequence[int], continuations: Sequence[str]) -> Tensor:
-        """(N,) rewards; equal pairs are read once."""
+        """(N,) rewards. Equal pairs are read once."""
         if not len(owners):
             return torch.empty(0)
         pairs, places = distinct([(state[owner], text) for owner, text in zip(owners, continuations, strict=True)])
@@ -174,18 +189,19 @@ class RewardModel(Scorer):
 
 @dataclass(frozen=True, eq=False)
 class Router:
-    """Weights of experts from the prefix alone: the classes' probabilities, one class an expert.
+    """The weights of experts for a prefix: the probabilities of a classifier that has one class for each expert.
 
     Args:
         classifier: a `Classifier` with as many outputs as there are experts.
-        hard: all weight on the most probable class, as DMoERM's outer layer does (Quan 2024, arXiv 2403.01197).
+        hard: give all weight to the most probable class, as the outer layer of DMoERM does (Quan 2024, arXiv
+            2403.01197).
     """
 
     classifier: Classifier
     hard: bool = False
 
     def __call__(self, prefixes: Sequence[str]) -> Tensor:
-        """(P, E) float32, rows that sum to 1."""
+        """(P, E) float32: a row of weights for each prefix, which sum to 1."""
         logits = self.classifier(prefixes).float()
         if self.hard:
             return torch.nn.functional.one_hot(logits.argmax(-1), logits.shape[-1]).float()
@@ -194,19 +210,22 @@ class Router:
 
 @dataclass(frozen=True, eq=False)
 class Gated(Scorer):
-    """Σ_e w_e(prefix) s_e(prefix, continuation): experts, weighted by what a router makes of the prefix.
+    """A mixture of experts: Σ_e w_e(prefix) s_e(prefix, continuation), with weights that a router computes from the
+    prefix.
 
-    The outer layer of a double mixture of experts (DMoERM, Quan 2024, arXiv 2403.01197) is a router with one expert to
-    a prefix; the inner one is soft weights over experts of one task, and an expert may itself be `Gated`. An expert of
-    weight 0 does not run, nor does it read the prefix. Weights are made once a prefix. What any expert that counts
-    rejects (-inf) is rejected.
+    A double mixture of experts (DMoERM, Quan 2024, arXiv 2403.01197) has two layers. The outer one is a router that
+    picks one expert for a prefix. The inner one has soft weights over the experts of one task. So an expert may itself
+    be `Gated`.
+
+    The weights of a prefix are computed once. An expert of weight 0 does not run, and does not read the prefix. A
+    continuation that any expert of positive weight rejects (-inf) is rejected.
 
     Args:
-        router: a function of P prefixes that gives (P, E) weights, finite and at least 0; such as a `Router`.
+        router: a function of P prefixes that returns (P, E) weights, finite and at least 0, such as a `Router`.
         experts: E scorers, or functions of (prefixes, continuations).
 
     Raises:
-        ValueError: no experts. When it is called: weights of another shape or out of range.
+        ValueError: there are no experts. In a call: the weights have another shape or are out of range.
 
     Example:
         >>> def router(prefixes):
@@ -228,7 +247,9 @@ class Gated(Scorer):
         object.__setattr__(self, "setwise", any(expert.setwise for expert in experts))
 
     def read(self, prefixes: Sequence[str]) -> Any:
-        """The weights, (P, E), and for each expert its state of the prefixes that are its own, and their places."""
+        """The weights, (P, E); for each expert the state of the prefixes that it reads; and the places of these
+        prefixes.
+        """
         weights = torch.as_tensor(self.router(list(prefixes))).detach().to("cpu", torch.float32)
         if weights.shape != (len(prefixes), len(self.experts)):
             raise ValueError(
@@ -256,7 +277,7 @@ class Gated(Scorer):
 
 
 def unused(rows: Sequence[dict[str, list[int]]], wish: int | None) -> int:
-    """A token that stands in none of the rows; `wish`, if that is one."""
+    """A token that occurs in none of the rows. It is `wish`, if that occurs in none."""
     taken = {token for row in rows for token in row["input_ids"]}
     if wish is not None and wish not in taken:
         return wish
@@ -265,7 +286,7 @@ def unused(rows: Sequence[dict[str, list[int]]], wish: int | None) -> int:
 
 @contextmanager
 def padding(model: Any, token: int) -> Iterator[int]:
-    """The model takes `token` for what pads, meanwhile."""
+    """Make `token` the model's padding token for the length of a block."""
     config = model.config.get_text_config()
     before, config.pad_token_id = config.pad_token_id, token
     try:

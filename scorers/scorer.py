@@ -1,4 +1,4 @@
-"""What a scorer is: how good is a continuation after its prefix?"""
+"""The interface of scorers. A scorer says how good a continuation is after its prefix."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -10,13 +10,15 @@ from torch import Tensor
 
 
 class Scorer(ABC):
-    """Scores (prefix, continuation) pairs: higher is better, the same pair gets the same score in any batch.
+    """A scorer of pairs (prefix, continuation). Higher is better, and a pair gets the same score in any batch.
 
-    Call it on aligned texts. A caller that scores many continuations of the same prefixes, round by round, reads the
-    prefixes once instead: `state = scorer.read(prefixes)`, then `scorer.score(state, owners, continuations)`.
+    Call a scorer with two aligned lists of texts. A caller that scores many continuations of the same prefixes, round
+    by round, reads the prefixes once instead: `state = scorer.read(prefixes)`, then `scorer.score(state, owners,
+    continuations)`.
 
-    partial: whether a continuation that is not finished may be scored.
-    setwise: whether a score depends on the other continuations of the same prefix in the same call.
+    Attributes:
+        partial: whether a continuation that has not ended may be scored.
+        setwise: whether a score depends on the other continuations of the same prefix in the same call.
 
     Example:
         >>> class Short(Scorer):
@@ -30,22 +32,28 @@ class Scorer(ABC):
     setwise: bool = False
 
     def read(self, prefixes: Sequence[str]) -> Any:
-        """What can be computed from P prefixes alone, once; `score` gets it back as `state`."""
+        """Compute once what depends on the P prefixes alone. `score` receives the result as `state`."""
         return list(prefixes)
 
     @abstractmethod
     def score(self, state: Any, owners: Sequence[int], continuations: Sequence[str]) -> Tensor:
-        """(N,) float32 on the CPU: how good `continuations[i]` is after prefix number `owners[i]` of `state`.
+        """Score each continuation: `continuations[i]` follows prefix number `owners[i]` of `state`.
 
-        -inf rejects a continuation. Draws nothing from torch's global generator.
+        A score of -inf rejects a continuation. This method draws nothing from torch's global generator.
+
+        Returns:
+            (N,) float32 on the CPU.
         """
 
     def __call__(self, prefixes: Sequence[str], continuations: Sequence[str]) -> Tensor:
-        """(N,) float32: how good each continuation is after the prefix beside it; equal prefixes are read once.
+        """Score each continuation after the prefix beside it. Equal prefixes are read once.
+
+        Returns:
+            (N,) float32.
 
         Raises:
-            TypeError: one text where a list of texts is meant; something else than texts.
-            ValueError: not as many continuations as prefixes; a text that is no Unicode.
+            TypeError: an argument is one text instead of a list of texts, or an entry is not a text.
+            ValueError: the numbers of prefixes and continuations differ, or a text is not valid Unicode.
         """
         for texts in (prefixes, continuations):
             if isinstance(texts, str):
@@ -62,14 +70,15 @@ class Scorer(ABC):
 
 @dataclass(frozen=True)
 class Function(Scorer):
-    """A function of (prefixes, continuations), aligned lists of texts, as a scorer.
+    """A scorer that calls a function of (prefixes, continuations), two aligned lists of texts.
 
     Args:
-        function: gives N numbers, higher is better.
-        partial, setwise: see `Scorer`.
+        function: returns N numbers; higher is better.
+        partial: see `Scorer`.
+        setwise: see `Scorer`.
 
     Raises:
-        ValueError: when it is called, if the function gives another number of scores than it got texts, or a NaN.
+        ValueError: in a call, if the function returns another number of scores than it got texts, or a NaN.
 
     Example:
         >>> Function(lambda prefixes, continuations: [len(text) for text in continuations])(["a"], ["bc"])
@@ -81,7 +90,7 @@ class Function(Scorer):
     setwise: bool = False
 
     def score(self, state: Any, owners: Sequence[int], continuations: Sequence[str]) -> Tensor:
-        """What the function says of them."""
+        """(N,) float32: the scores that the function returns."""
         found = self.function([state[owner] for owner in owners], list(continuations))
         scores = torch.as_tensor(found).detach().to("cpu", torch.float32)
         if scores.shape != (len(owners),):
@@ -92,9 +101,10 @@ class Function(Scorer):
 
 
 def refuse_no_texts(name: str, texts: Sequence[Any]) -> None:
-    """Raise for what no tokenizer reads: TypeError for no text (or tuple of texts), ValueError for half a character.
+    """Raise an error for an entry that no tokenizer can read.
 
-    What a tuple holds beside texts, such as the weights of `Evidence`, is its scorer's own business.
+    An entry must be a text or a tuple of texts: anything else is a TypeError. A text with half a surrogate pair is a
+    ValueError. A tuple may hold other things beside texts, such as the weights of `Evidence`; its scorer checks those.
     """
     for i, text in enumerate(texts):
         for part in flat(text) if isinstance(text, tuple) else (text,):
@@ -107,7 +117,7 @@ def refuse_no_texts(name: str, texts: Sequence[Any]) -> None:
 
 
 def flat(parts: tuple[Any, ...]) -> list[Any]:
-    """What a tuple holds, tuples in it opened, numbers and None left out."""
+    """The entries of a tuple and of the tuples in it, without numbers and None."""
     found: list[Any] = []
     for part in parts:
         if isinstance(part, tuple):
@@ -121,7 +131,7 @@ def as_scorer(scorer: Any) -> Scorer:
     """The scorer itself, or a `Function` around a callable.
 
     Raises:
-        TypeError: neither.
+        TypeError: the argument is neither a scorer nor callable.
 
     Example:
         >>> as_scorer(len)
