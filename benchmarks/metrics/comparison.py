@@ -1,4 +1,4 @@
-"""Do two decoders differ on the same prompts? A difference, its interval, and a p-value."""
+"""Comparison of two systems on the same prompts: a difference, its interval, and a p-value."""
 
 from dataclasses import dataclass
 
@@ -22,9 +22,12 @@ class Comparison:
     """How much one estimate exceeds another on the same prompts.
 
     Args:
-        difference: the first less the second; low, high: its 95% interval.
-        p: two-sided, of no difference; how: by which test.
-        n: prompts.
+        difference: the first estimate minus the second.
+        low: the lower end of its 95% interval.
+        high: the upper end of its 95% interval.
+        p: the two-sided p-value of no difference.
+        how: which test gave it.
+        n: the number of prompts.
     """
 
     difference: float
@@ -38,13 +41,13 @@ class Comparison:
 def compare_paired(a: Estimate, b: Estimate, *, permutations: int = 9999, seed: int = 0) -> Comparison:
     """a - b on the same prompts, its 95% interval, and the two-sided p-value of no difference.
 
-    Of bootstrapped numbers: the decoders' names are swapped prompt by prompt, at random (for a mean, Fisher's sign
-    flips; for a ratio, whole counts change sides), p = (1 + as large) / (1 + permutations); the interval draws the same
-    prompts for both. Of jackknifed ones: a t test of the differences without each block.
+    - Bootstrapped numbers: the names of the two systems are swapped prompt by prompt, at random. For a mean these are
+      Fisher's sign flips; for a ratio, whole counts change sides. p = (1 + as large) / (1 + permutations). The interval
+      draws the same prompts for both.
+    - Jackknifed numbers: a t test of the differences without each block.
 
     Raises:
-        ValueError: not the same metric on the same number of prompts, or numbers that no paired test fits, such as
-            MAUVE.
+        ValueError: the two are not the same metric on the same number of prompts, or no paired test fits, as for MAUVE.
 
     Example:
         >>> from benchmarks.metrics.uncertainty import bootstrap
@@ -68,7 +71,7 @@ def compare_paired(a: Estimate, b: Estimate, *, permutations: int = 9999, seed: 
 
 
 def compare_counts(a: Bootstrapped, b: Bootstrapped, permutations: int, seed: int) -> Comparison:
-    """`compare_paired` of two functions of sums."""
+    """`compare_paired` for two functions of sums."""
     change, (of_a, of_b), n = b.counts - a.counts, (a.counts.sum(0), b.counts.sum(0)), a.n
     observed, larger, known = a.value - b.value, 0, 0
     rng, step = np.random.default_rng(seed), max(1, CHUNK // n)
@@ -83,14 +86,16 @@ def compare_counts(a: Bootstrapped, b: Bootstrapped, permutations: int, seed: in
         return a.statistic(sums[..., :columns]) - a.statistic(sums[..., columns:])
 
     low, high = interval_of_sums(np.concatenate([a.counts, b.counts], 1), difference, permutations, seed)
-    if np.isnan(low) and not change.any():  # the very same counts
+    if np.isnan(low) and not change.any():  # the counts of both are equal
         low = high = observed
     p = (1 + larger) / (1 + known) if not np.isnan(observed) else np.nan
     return Comparison(observed, low, high, p, f"swaps of {n} prompts, paired studentised bootstrap", n)
 
 
 def holm(p: ArrayLike) -> NDArray:
-    """(M,) p-values of one table -> those that bound the chance of any false difference in it; Holm 1979.
+    """p-values adjusted for M tests in one table: (M,) -> (M,). Holm 1979.
+
+    They bound the probability of any false difference in the table.
 
     Example:
         >>> holm([0.01, 0.04, 0.03]).tolist()

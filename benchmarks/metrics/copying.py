@@ -1,4 +1,4 @@
-"""How much of a text is copied: from its own prompt, or from what the model was trained on."""
+"""How much of a text is copied, from its own prompt or from the training data of the model."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,12 +15,20 @@ def copied_from_prompt(
     tokenize: Tokenize = str.split,
     prompts: Prompts = None,
 ) -> Bootstrapped:
-    """The part of the continuations' n-grams that their own prefix has too, summed over texts; [0, 1].
+    """The share of the continuations' n-grams that also occur in their own prefix, summed over texts; in [0, 1].
 
-    With n = 1, RankGen's token overlap (Krishna et al. 2022) but for its stop words, which `tokenize` may leave out.
+    With n = 1 it is RankGen's token overlap (Krishna et al. 2022), except for its stop words, which `tokenize` may
+    leave out.
+
+    Args:
+        prefixes: N texts.
+        continuations: N texts.
+        n: the length of the n-grams in words.
+        tokenize: see `diversity`.
+        prompts: see `diversity`.
 
     Raises:
-        ValueError: not as many continuations as prefixes, none at all, or n below 1.
+        ValueError: the numbers of prefixes and continuations differ, there are none, or n is below 1.
 
     Example:
         >>> copied_from_prompt(["a b c", "x y"], ["a b d", "z z"], 2).value
@@ -44,19 +52,21 @@ def copied_from(
     tokenize: Tokenize = str.split,
     prompts: Prompts = None,
 ) -> Bootstrapped:
-    """The part of the texts' n-grams that `sources` have too, summed over texts; [0, 1]. Its rest is what McCoy et al.
-    2021 call novelty.
+    """The share of the texts' n-grams that also occur in `sources`, summed over texts; in [0, 1].
 
-    The sources are read once, one after the other; only n-grams of `texts` are held in memory.
+    One minus this share is what McCoy et al. 2021 call novelty. The sources are read once, one after the other. Only
+    n-grams of `texts` are held in memory.
 
     Args:
         texts: N texts.
         sources: texts, such as those of a training set, or a file of them, one a line.
-        n: of words; what is shorter than 5 or so is found in any large file.
-        tokenize, prompts: see `diversity`.
+        n: the length of the n-grams in words. N-grams shorter than 5 or so are found in any large file.
+        tokenize: see `diversity`.
+        prompts: see `diversity`.
 
     Raises:
-        ValueError: no texts, n below 1, or no such file.
+        TypeError: `sources` is one text.
+        ValueError: there are no texts, n is below 1, or there is no such file.
 
     Example:
         >>> copied_from(["a b c d", "x"], ["z a b c"], 2).value
@@ -77,6 +87,6 @@ def copied_from(
 
 
 def lines(file: Path) -> Iterable[str]:
-    """The lines of a file, as they are read."""
+    """The lines of a file, one at a time."""
     with file.open(encoding="utf-8") as stream:
         yield from stream

@@ -1,8 +1,8 @@
-"""How far two sets of feature vectors are apart: beside MAUVE, on the same features, and sharper than it.
+"""Distances of two sets of feature vectors: on the same features as MAUVE, and sharper than it.
 
-Each takes humans and models, (N, D) both, of one size: row i of both should continue prompt i. Then the two rows are
+Each function takes humans and models, both (N, D): row i of both should continue prompt i. The two rows of a prompt are
 swapped, left out or resampled together, which is valid for unrelated rows too. Distances depend on N and on the feature
-model, so only equal ones compare; the human-against-human row of `halves` is the floor.
+model, so compare only equal ones. The human-against-human row of `halves` is the floor.
 """
 
 from collections.abc import Iterator
@@ -29,24 +29,27 @@ def energy_distance(
     blocks: int = 20,
     seed: int = 0,
 ) -> Jackknifed:
-    """2 E|X - Y| - E|X - X'| - E|Y - Y'|, Euclidean, all pairs; 0 up, in units of the features. Szekely & Rizzo 2013.
+    """The energy distance 2 E|X - Y| - E|X - X'| - E|Y - Y'|, Euclidean, over all pairs. Szekely & Rizzo 2013.
 
-    0 for the same sets; for two samples of one distribution above 0, the less the larger they are, which `p` knows. `p`
-    is of one distribution: prompt by prompt the two rows are swapped at random, (1 + as large) / (1 + permutations).
-    One matrix of distances serves all, (2 N)^2 float64: 32 MB at N = 1,000.
+    It is at least 0, in units of the features, and 0 for equal sets. Two samples of one distribution have a distance
+    above 0, which is smaller for larger samples. `p` accounts for this: it is the p-value of one distribution. The two
+    rows of each prompt are swapped at random, and p = (1 + as large) / (1 + permutations). One matrix of distances
+    serves all, (2 N)^2 float64: 32 MB at N = 1,000.
 
     Args:
-        humans, models: (N, D), N at least 2.
-        prompts: (N,) what each row continues; rows of one prompt stay together. None: a prompt a row.
-        permutations, blocks: of the test and of the jackknife interval.
-        seed: of both.
+        humans: (N, D), N at least 2.
+        models: (N, D).
+        prompts: (N,) what each row continues. Rows of one prompt stay together. None: each row has its own prompt.
+        permutations: the number of swaps of the test.
+        blocks: the number of blocks of the jackknife interval.
+        seed: the seed of both.
 
     Raises:
-        ValueError: sets of two sizes, or values that are not finite.
+        ValueError: the sets have different sizes, or values are not finite.
 
     Example:
         >>> found = energy_distance([[0.0], [1.0], [0.5]], [[10.0], [11.0], [10.5]])
-        >>> round(found.value, 3), found.p > 0.05  # three pairs can say no more
+        >>> round(found.value, 3), found.p > 0.05  # three pairs cannot show more
         (19.111, True)
     """
     x, y = checked(humans, models)
@@ -66,7 +69,8 @@ def energy_distance(
 
     found = jackknife(without, n, prompts=prompts, blocks=blocks, seed=seed, bounds=(0.0, np.inf))
     signs = np.random.default_rng(seed).choice([-1.0, 1.0], (permutations, count))[:, owners] / n
-    larger = (distance(np.concatenate([signs, -signs], 1)) >= found.value - 1e-7 * apart.mean()).sum()  # rounding
+    # the tolerance is for rounding
+    larger = (distance(np.concatenate([signs, -signs], 1)) >= found.value - 1e-7 * apart.mean()).sum()
     p = float((1 + larger) / (1 + permutations))
     how = f"{found.how}; p by {permutations} swaps"
     return Jackknifed(
@@ -77,17 +81,21 @@ def energy_distance(
 def frechet_distance(
     humans: ArrayLike, models: ArrayLike, *, prompts: Prompts = None, blocks: int = 20, seed: int = 0
 ) -> Jackknifed:
-    """|mu_x - mu_y|^2 + tr(S_x + S_y - 2 (S_x S_y)^(1/2)) of two Gaussians; 0 up. Heusel et al. 2017 (FID).
+    """|mu_x - mu_y|^2 + tr(S_x + S_y - 2 (S_x S_y)^(1/2)) of two Gaussians; at least 0. Heusel et al. 2017 (FID).
 
-    Strongly biased upwards where N is not many times D; equal N alone compare, and the jackknife says nothing of the
-    bias. tr (S_x S_y)^(1/2) is the sum of the singular values of the product of the centred sets, so no square root of
-    a matrix is taken, and fewer rows than dimensions are no trouble.
+    It is strongly biased upwards unless N is many times D. Compare only equal N; the jackknife does not show the bias.
+    tr (S_x S_y)^(1/2) is computed as the sum of the singular values of the product of the centred sets. So no square
+    root of a matrix is taken, and N may be below D.
 
     Args:
-        humans, models, prompts, blocks, seed: see `energy_distance`.
+        humans: see `energy_distance`.
+        models: see `energy_distance`.
+        prompts: see `energy_distance`.
+        blocks: see `energy_distance`.
+        seed: see `energy_distance`.
 
     Raises:
-        ValueError: sets of two sizes, or values that are not finite.
+        ValueError: the sets have different sizes, or values are not finite.
 
     Example:
         >>> round(frechet_distance([[0.0], [1.0], [0.5]], [[10.0], [11.0], [10.5]]).value, 6)
@@ -100,13 +108,11 @@ def frechet_distance(
 
 
 def frechet(x: NDArray, y: NDArray) -> float:
-    """The Frechet distance of two sets; NaN of single rows."""
+    """The Fréchet distance of two sets. It is NaN for single rows."""
     if len(x) < 2:
         return float("nan")
     a, b = (rows - rows.mean(0) for rows in (x, y))
-    a, b = (
-        np.asarray(np.linalg.qr(rows, mode="r")) for rows in (a, b)
-    )  # the same products, in D rows where there are more
+    a, b = (np.asarray(np.linalg.qr(rows, mode="r")) for rows in (a, b))  # the same products, in at most D rows
     shared = np.linalg.svd(a @ b.T, compute_uv=False).sum()
     spread = (a**2).sum() + (b**2).sum() - 2 * shared
     return float(((x.mean(0) - y.mean(0)) ** 2).sum() + max(spread, 0.0) / (len(x) - 1))
@@ -121,21 +127,23 @@ def classifier_auroc(
     folds: int = 5,
     seed: int = 0,
 ) -> Estimate:
-    """How well a classifier tells the sets apart: the mean AUROC over folds; 0.5 is not at all. Lopez-Paz & Oquab 2017.
+    """How well a classifier tells the sets apart: the mean AUROC over folds. 0.5 is not at all. Lopez-Paz & Oquab 2017.
 
-    Rows of one prompt are in one fold, so that no classifier sees the human side of what it judges. The interval
-    resamples prompts and keeps the classifiers: it says what other prompts would do to these, not what other training
-    would.
+    Rows of one prompt are in one fold, so that no classifier has seen the human side of what it judges. The interval
+    resamples prompts and keeps the classifiers. It says how other prompts would change the number, not how other
+    training would.
 
     Args:
-        humans, models: (N, D), N at least 2 * folds.
-        classifier: of scikit-learn's kind, with `predict_proba`; None: logistic regression on standardised features.
+        humans: (N, D), N at least 2 * folds.
+        models: (N, D).
+        classifier: a classifier of scikit-learn's kind, with `predict_proba`. None: logistic regression on standardised
+            features.
         prompts: see `energy_distance`.
-        folds: at least 2.
-        seed: of folds and resampling.
+        folds: the number of folds, at least 2.
+        seed: the seed of folds and resampling.
 
     Raises:
-        ValueError: sets of two sizes, values that are not finite, or too few prompts for the folds.
+        ValueError: the sets have different sizes, values are not finite, or there are too few prompts for the folds.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -154,7 +162,7 @@ def classifier_auroc(
     if machine is None:
         machine = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     fold = (np.random.default_rng(seed).permutation(count) % folds)[owners]
-    wins = []  # of each fold, which human row is scored above which row of the model
+    wins = []  # for each fold, (human rows, model rows): 1 if the human row scores higher, 1/2 for a tie
     for held in range(folds):
         seen, asked = fold != held, fold == held
         labels = np.repeat([1, 0], int(seen.sum()))
@@ -191,7 +199,7 @@ def halves(n: int, seeds: int) -> Iterator[tuple[NDArray, NDArray]]:
 
 
 def checked(humans: ArrayLike, models: ArrayLike) -> tuple[NDArray, NDArray]:
-    """Both sets in float64, of one shape (N, D)."""
+    """Both sets in float64. Raises ValueError unless both have one shape (N, D), N at least 2, and are finite."""
     x, y = np.asarray(humans, dtype=float), np.asarray(models, dtype=float)
     if x.ndim != 2 or x.shape != y.shape or len(x) < 2:
         raise ValueError(

@@ -1,8 +1,11 @@
-"""How varied texts are: repetition within each (rep-n, diversity), and over all of them (distinct-n, Zipf); lengths.
+"""Variety of texts: repetition within each (rep-n, diversity), variety over all of them (distinct-n, Zipf), and
+lengths.
 
-Words are what stands between white space; for scripts without it pass `tokenize=words` (of the module `words`), `list`
-(characters) or a tokenizer's `tokenize`. Every function takes N texts, and `prompts`, what each of them continues, if
-some continue the same.
+Every function takes N texts and these two arguments:
+
+- `tokenize` divides a text into words. The default is by white space. For scripts without white space pass `words` (of
+  the module `words`), `list` (characters) or the `tokenize` of a tokenizer.
+- `prompts` says what each text continues. Give it if several texts continue the same prompt.
 """
 
 from collections import Counter
@@ -17,17 +20,18 @@ from .uncertainty import Bootstrapped, Jackknifed, bootstrap, jackknife, ratio
 Tokenize = Callable[[str], Sequence[Hashable]]
 Prompts = Sequence[Hashable] | None
 ORDERS = (2, 3, 4)
-SHARE = (0.0, 1.0)  # what a share can be
+SHARE = (0.0, 1.0)  # the bounds of a share
 
 
 def rep(texts: Sequence[str], n: int, *, tokenize: Tokenize = str.split, prompts: Prompts = None) -> Bootstrapped:
-    """rep-n = 1 - unique n-grams / n-grams, each text's own, summed over texts; [0, 1]. Su et al. 2022 (SimCTG), 4.2.
+    """rep-n = 1 - unique n-grams / n-grams within each text, summed over texts; in [0, 1]. Su et al. 2022 (SimCTG),
+    4.2.
 
     Raises:
-        ValueError: n below 1, or no texts.
+        ValueError: n is below 1, or there are no texts.
 
     Example:
-        >>> rep(["a b a b", "a b c"], 2).value  # of 5 pairs one is there twice
+        >>> rep(["a b a b", "a b c"], 2).value  # one of 5 pairs of words is a repetition
         0.19999999999999996
     """
     check(texts, n)
@@ -35,7 +39,7 @@ def rep(texts: Sequence[str], n: int, *, tokenize: Tokenize = str.split, prompts
 
 
 def diversity(texts: Sequence[str], *, tokenize: Tokenize = str.split, prompts: Prompts = None) -> Bootstrapped:
-    """prod_{n=2..4} (1 - rep-n), of `rep`; [0, 1], 1 is no repetition. Su et al. 2022 (SimCTG), 4.2.
+    """prod_{n=2..4} (1 - rep-n), by `rep`; in [0, 1], where 1 is no repetition. Su et al. 2022 (SimCTG), 4.2.
 
     Example:
         >>> diversity(["a b c d e", "a b a b a"]).value
@@ -46,7 +50,7 @@ def diversity(texts: Sequence[str], *, tokenize: Tokenize = str.split, prompts: 
 
 
 def diversity_simctg(texts: Sequence[str], *, tokenize: Tokenize = str.split, prompts: Prompts = None) -> Bootstrapped:
-    """`diversity` in per cent as SimCTG's released code counts it, hence as most papers print it.
+    """`diversity` in per cent, as SimCTG's released code counts it, and so as most papers print it.
 
     The last n-gram of each text is left out, and each rep-n is rounded to two decimals of a per cent.
 
@@ -57,15 +61,17 @@ def diversity_simctg(texts: Sequence[str], *, tokenize: Tokenize = str.split, pr
     check(texts, 1)
     counts = unique_and_total(texts, ORDERS, tokenize, leave=1)
     found = bootstrap(counts, product_in_per_cent, prompts=prompts, bounds=(0.0, 100.0))
-    return replace(found, value=float(rounded_product(found.counts.sum(0))))  # steps of rounding have no error
+    # the interval is that of the unrounded number
+    return replace(found, value=float(rounded_product(found.counts.sum(0))))
 
 
 def diversity_per_text(
     texts: Sequence[str], *, tokenize: Tokenize = str.split, prompts: Prompts = None
 ) -> Bootstrapped:
-    """The mean over texts of prod_{n=2..4} unique / all n-grams; [0, 1]. A text under four words has none, and is out.
+    """The mean over texts of prod_{n=2..4} unique / all n-grams, in [0, 1].
 
-    Short texts weigh as much as long ones here, unlike in `diversity`.
+    Short texts weigh as much as long ones here, unlike in `diversity`. A text under four words has no value and is left
+    out.
 
     Example:
         >>> diversity_per_text(["a b c d e", "a b a b a", "too short"]).value
@@ -84,19 +90,20 @@ def distinct(
     prompts: Prompts = None,
     blocks: int = 20,
 ) -> Jackknifed:
-    """distinct-n: unique n-grams of the corpus / all of them; [0, 1]. Li et al. 2016.
+    """distinct-n: unique n-grams of the corpus / all of them, in [0, 1]. Li et al. 2016.
 
-    It falls as the corpus grows, so that only equal sizes compare: `tokens` measures the first so many.
+    It falls as the corpus grows, so compare only equal sizes. `tokens` measures the first words of a corpus.
 
     Args:
-        texts: N texts; n-grams do not reach from one into the next.
-        n: of words.
-        tokens: use texts up to this many words in all, and cut the last; None: all.
-        tokenize, prompts: see the module.
-        blocks: of the jackknife.
+        texts: N texts. N-grams do not reach from one text into the next.
+        n: the length of the n-grams in words.
+        tokens: use the texts up to this many words in all, and cut the last one. None: all words.
+        tokenize: see the module.
+        prompts: see the module.
+        blocks: the number of blocks of the jackknife.
 
     Raises:
-        ValueError: n or tokens below 1, no texts, or fewer tokens than asked for.
+        ValueError: n or tokens is below 1, there are no texts, or they have fewer words than `tokens`.
 
     Example:
         >>> distinct(["a b c", "a b d"], 2).value
@@ -113,7 +120,7 @@ def distinct(
 
 
 def distinct_of(words: Sequence[Sequence[Hashable]], rows: NDArray, n: int, limit: int) -> float:
-    """distinct-n of the texts `rows`, up to `limit` words in all; NaN without n-grams."""
+    """distinct-n of the texts `rows`, up to `limit` words in all. It is NaN without n-grams."""
     found, total, left = set(), 0, limit
     for row in rows:
         grams = [*n_grams(words[row][:left], n)]
@@ -125,13 +132,14 @@ def distinct_of(words: Sequence[Sequence[Hashable]], rows: NDArray, n: int, limi
 def zipf(
     texts: Sequence[str], *, tokenize: Tokenize = str.split, prompts: Prompts = None, blocks: int = 20
 ) -> Jackknifed:
-    """The Zipf coefficient: minus the slope of log frequency over log rank; about 1 for human text. Zipf 1949.
+    """The Zipf coefficient: minus the slope of log frequency over log rank. It is about 1 for human text. Zipf 1949.
 
-    As the code of Pillutla et al. 2021 (MAUVE) has it: ranks up to 5,000, thinned to one each 1/15 of a natural log so
-    that the tail does not rule the fit, the last rank left out, least squares. It depends on the corpus' size.
+    It is computed as in the code of Pillutla et al. 2021 (MAUVE), by least squares over ranks up to 5,000. The last
+    rank is left out. Ranks are thinned to one in each 1/15 of a natural log, so that the tail does not dominate the
+    fit. The coefficient depends on the size of the corpus.
 
     Raises:
-        ValueError: no texts, or under four different words.
+        ValueError: there are no texts, or fewer than four different words.
 
     Example:
         >>> round(zipf(["a a a a a a b b b c c d"]).value, 2)
@@ -167,7 +175,7 @@ def gen_length(texts: Sequence[str], *, tokenize: Tokenize = str.split, prompts:
 
 
 def share_empty(texts: Sequence[str], *, prompts: Prompts = None) -> Bootstrapped:
-    """The part of the texts that are nothing but white space; most metrics leave those out, so report it beside them.
+    """The share of the texts that are only white space. Most metrics leave those out, so report it beside them.
 
     Example:
         >>> share_empty(["a", " "]).value
@@ -178,7 +186,10 @@ def share_empty(texts: Sequence[str], *, prompts: Prompts = None) -> Bootstrappe
 
 
 def unique_and_total(texts: Sequence[str], orders: Sequence[int], tokenize: Tokenize, leave: int = 0) -> NDArray:
-    """(N, 2 len(orders)): of each text its unique n-grams and all of them, for each order; `leave` out the last."""
+    """(N, 2 len(orders)): the numbers of unique n-grams and of all n-grams of each text, for each order.
+
+    `leave` is the number of n-grams at the end of a text that do not count.
+    """
     rows = []
     for text in texts:
         words = tokenize(text)
@@ -204,18 +215,18 @@ def product(sums: NDArray) -> NDArray:
 
 
 def product_in_per_cent(sums: NDArray) -> NDArray:
-    """`product`, 0 to 100."""
+    """`product` in per cent, from 0 to 100."""
     return 100 * product(sums)
 
 
 def rounded_product(sums: NDArray) -> NDArray:
-    """`product` in per cent, with each 100 (1 - unique / total) rounded to two decimals before."""
+    """`product` in per cent, where each 100 (1 - unique / total) is first rounded to two decimals."""
     percent = np.round(100 * (1 - ratio(sums.reshape(*sums.shape[:-1], -1, 2))), 2)
     return 100 * (1 - percent / 100).prod(-1)
 
 
 def check(texts: Sequence[str], n: int) -> None:
-    """Refuse what cannot be counted."""
+    """Raise an error for texts that cannot be counted, or n below 1."""
     if isinstance(texts, str):
         raise TypeError(f"a metric takes a list of texts: write [{texts[:20]!r}]")
     if not len(texts):

@@ -1,4 +1,4 @@
-"""A vector for each text, from any HuggingFace causal LM or encoder, kept on disk: features for MAUVE and distances."""
+"""Feature vectors of texts for MAUVE and the distances, by any HuggingFace causal LM or encoder, kept on disk."""
 
 import hashlib
 import importlib.metadata
@@ -26,24 +26,25 @@ POOLINGS = ("last", "mean")
 
 @dataclass(frozen=True)
 class Featurizer:
-    """Texts to vectors: a hidden layer's state of the last token, as MAUVE has it, or the mean over tokens.
+    """Make a vector of each text: the last token's hidden state, as MAUVE does, or the mean over tokens.
 
-    A cached vector is found again by the token ids it was made of, by all bytes of the model's weights, its
-    configuration, the settings below that change it, and the versions of torch and transformers; so fine-tuned weights
-    under an old name find nothing, and texts that two runs share, such as the references, are read once. A killed run
-    goes on where it stopped. One `.npy` file a text; `settings.json` beside them says what they are.
+    A vector in the cache is found by all that it depends on: the token ids, all bytes of the model's weights, its
+    configuration, the settings below that change the vector, and the versions of torch and transformers. So fine-tuned
+    weights under an old name find nothing, and texts that two runs share, such as the references, are read once. A run
+    that was killed goes on where it stopped. The cache has one `.npy` file for each text, and `settings.json` beside
+    them says what they are.
 
     Args:
         model: a causal LM (its head is not computed), an encoder, or an encoder-decoder, whose encoder is read.
-        tokenizer: its tokenizer, with the special tokens that it adds by itself.
+        tokenizer: the tokenizer of the model, with the special tokens that it adds by itself.
         pooling: "last" or "mean".
-        max_length: tokens of a text that are read, from its beginning; None: the model's window.
-        layer: of the hidden states; see `read_states`.
-        batch_size: texts in a forward; it moves the vectors by rounding alone.
-        cache: a folder; None: nothing is kept.
+        max_length: how many tokens of a text are read, from its beginning. None: the model's window.
+        layer: which layer's hidden states are taken; see `read_states`.
+        batch_size: texts in a forward pass. It changes the vectors by rounding alone.
+        cache: a folder. None: nothing is kept.
 
     Raises:
-        ValueError: another pooling, a max_length or batch_size below 1.
+        ValueError: there is no such pooling, or max_length or batch_size is below 1.
 
     Example:
         >>> import decoding
@@ -68,9 +69,13 @@ class Featurizer:
 
     @classmethod
     def load(cls, name: str | None = None, dtype: torch.dtype = torch.float32, **settings: Any) -> "Featurizer":
-        """With the model `name`, a hub id or a folder, such as "gpt2-large"; None: the embedded SmolLM2-135M-Instruct.
+        """Load a featurizer with a model by name.
 
-        bfloat16 is some three times as fast on a CPU that has it, and moves MAUVE less than its own k-means noise does.
+        Args:
+            name: a hub id or a folder, such as "gpt2-large". None: the embedded SmolLM2-135M-Instruct.
+            dtype: the type of the weights. On a CPU that has it, bfloat16 is about three times as fast. It changes
+                MAUVE less than the noise of its k-means does.
+            settings: more arguments of the class.
 
         Raises:
             ValueError: there is no such model.
@@ -80,10 +85,10 @@ class Featurizer:
         return cls(model, load_tokenizer(source), **settings)
 
     def __call__(self, texts: Sequence[str]) -> NDArray:
-        """(N, D) float32, in the order of the texts; equal texts are read once.
+        """(N, D) float32, in the order of the texts. Equal texts are read once.
 
         Raises:
-            ValueError: no texts, or some without tokens, before any is read.
+            ValueError: there are no texts, or some have no tokens. It is raised before any text is read.
         """
         if isinstance(texts, str) or not len(texts):
             raise ValueError("give a list of at least one text to take features from")
@@ -106,20 +111,21 @@ class Featurizer:
 
     @property
     def signature(self) -> str:
-        """What makes these vectors these, in a line: goes into the signature of every number made of them."""
+        """All that the vectors depend on, in a line. It is part of the signature of every number made of them."""
         name = Path(str(self.model.config.name_or_path)).name or type(self.model).__name__
         window = self.max_length or "window"
         return f"feat:{name}@{fingerprint(self.model)[:8]}|pool:{self.pooling}|layer:{self.layer}|max:{window}"
 
     def folder(self) -> Path | None:
-        """Where vectors of this model, as its weights are now, and these settings are kept."""
+        """The folder for vectors of this model, with its present weights, and these settings. None without a cache."""
         if self.cache is None:
             return None
         settings = {
             "model": str(self.model.config.name_or_path), "weights": fingerprint(self.model), "pooling": self.pooling,
             "layer": self.layer, "torch": torch.__version__, "transformers": importlib.metadata.version("transformers"),
         }  # fmt: skip
-        known = {name: value for name, value in settings.items() if name != "model"}  # a name is no identity
+        # the name does not identify the weights
+        known = {name: value for name, value in settings.items() if name != "model"}
         folder = Path(self.cache) / hashlib.sha256(json.dumps(known).encode()).hexdigest()[:16]
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "settings.json", settings, durable=False)
@@ -127,13 +133,13 @@ class Featurizer:
 
 
 def place(folder: Path, row: tuple[int, ...]) -> Path:
-    """The file of the vector of a text's token ids."""
+    """The file for the vector of a text, by its token ids."""
     name = hashlib.sha256(json.dumps(row).encode()).hexdigest()
     return folder / name[:2] / f"{name[2:]}.npy"
 
 
 def stored(folder: Path | None, row: tuple[int, ...]) -> NDArray | None:
-    """The vector that is kept of a text, or None where there is none, or a damaged file."""
+    """The cached vector of a text; None if there is none or its file is damaged."""
     if folder is None or not (file := place(folder, row)).exists():
         return None
     try:
@@ -143,7 +149,7 @@ def stored(folder: Path | None, row: tuple[int, ...]) -> NDArray | None:
 
 
 def store(folder: Path | None, row: tuple[int, ...], vector: NDArray) -> None:
-    """Keep the vector of a text."""
+    """Put the vector of a text into the cache."""
     if folder is not None:
         buffer = io.BytesIO()
         np.save(buffer, vector, allow_pickle=False)
@@ -153,9 +159,10 @@ def store(folder: Path | None, row: tuple[int, ...], vector: NDArray) -> None:
 
 
 def fingerprint(model: PreTrainedModel) -> str:
-    """sha256 of the configuration, the class, and the name, dtype and bytes of every weight: a second a gigabyte or so.
+    """The sha256 of the configuration, the class, and the name, dtype and bytes of every weight. It takes about 1 s a
+    gigabyte.
 
-    Of a model with LoRA adapters it includes which of them are switched on.
+    For a model with LoRA adapters it includes which of them are switched on.
     """
     configuration = {
         k: v for k, v in model.config.to_dict().items() if k not in ("_name_or_path", "transformers_version")

@@ -1,12 +1,13 @@
-"""Do a model's hidden states point everywhere, or into a narrow cone? Measures that disagree, in one pass over texts.
+"""Isotropy: do a model's hidden states point everywhere, or into a narrow cone? The measures disagree with each other.
 
-Isotropy is a property of a model on texts, not of a decoder's output; "of an output" means of the states of generated
-tokens, after a prefix that is read and left out. Nothing here is a score to maximise. Cosine measures look at
-directions from the origin, covariance measures (IsoScore, participation ratio, effective rank) at the spread around the
-mean; the same states can be isotropic by one and not by the other, so report both.
+Isotropy is a property of a model on texts, not of a decoder's output. "Of an output" means: of the states of generated
+tokens, after a prefix that is read and left out. Do not maximise any of these numbers. Cosine measures look at
+directions from the origin. Covariance measures (IsoScore, participation ratio, effective rank) look at the spread
+around the mean. The same states can be isotropic by one and not by the other, so report both.
 
-Every measure is a closed form of sums, linear in tokens, float64: of u = h / |h|, the pairs of a sum are the square of
-the sum less the diagonal; IsoScore and the participation ratio need the traces of the covariance C and of C^2 alone.
+All are computed in one pass over the texts. Every measure is a closed form of sums in float64, linear in the number of
+tokens. For u = h / |h|, the sum over pairs is the square of the sum minus the diagonal. IsoScore and the participation
+ratio need only the traces of the covariance C and of C^2.
 """
 
 import warnings
@@ -24,20 +25,23 @@ from .uncertainty import Bootstrapped, Estimate, Jackknifed, bootstrap, jackknif
 
 @dataclass(frozen=True)
 class Isotropy:
-    """What is measured of one layer's states.
+    """The measures of one layer's states.
 
     Args:
-        layer: place among the layers that were read.
-        texts, tokens: that entered the measures other than `within`.
-        within: 1 - mean cosine of two tokens of one text, all pairs alike: Su & Collier 2023. [0, 2], high is
+        layer: the place of the layer among those that were read.
+        texts: how many texts entered the measures other than `within`.
+        tokens: how many tokens did.
+        within: 1 - the mean cosine of two tokens of one text, where all pairs have the same weight: Su & Collier 2023.
+            In [0, 2]; high is isotropic.
+        within_per_text: the mean over texts of each text's own value of `within`.
+        across: the mean cosine of two tokens of two texts, the anisotropy of Ethayarajh 2019. In [-1, 1]; 0 is
             isotropic.
-        within_per_text: the mean over texts of each text's own.
-        across: the mean cosine of two tokens of two texts, the anisotropy of Ethayarajh 2019. [-1, 1], 0 is isotropic.
-        rogue: the (dimension, part of `across`) of the three that add most to it: Timkey & van Schijndel 2021.
-        isoscore: (PR - 1) / (D - 1): Rudman et al. 2022. [0, 1], high is isotropic.
-        participation_ratio: PR = tr(C)^2 / tr(C^2), dimensions used. [1, D]
-        effective_rank: exp of the entropy of the singular values of the centred states: Roy & Vetterli 2007. [1, D]
-        effective_rank_of_variance: the same of the eigenvalues of C. [1, D]
+        rogue: the three dimensions that add most to `across`, as pairs (dimension, share of `across`): Timkey & van
+            Schijndel 2021.
+        isoscore: (PR - 1) / (D - 1): Rudman et al. 2022. In [0, 1]; high is isotropic.
+        participation_ratio: PR = tr(C)^2 / tr(C^2), the number of dimensions used. In [1, D].
+        effective_rank: exp of the entropy of the singular values of the centred states: Roy & Vetterli 2007. In [1, D].
+        effective_rank_of_variance: the same of the eigenvalues of C. In [1, D].
     """
 
     layer: int
@@ -53,7 +57,7 @@ class Isotropy:
     effective_rank_of_variance: Jackknifed
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The measures as a dictionary for JSON."""
         found = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return {k: v.as_dict() if isinstance(v, Estimate) else v for k, v in found.items()}
 
@@ -65,28 +69,30 @@ def isotropy(
     blocks: int = 10,
     groups: Sequence[Hashable] | None = None,
 ) -> dict[Hashable, list[Isotropy]]:
-    """All measures of each layer, in one pass, by group of texts, such as their language.
+    """All measures of each layer, in one pass over the texts, for each group of texts, such as their language.
 
-    Memory is groups x layers x blocks x D^2 float64, 27 MB a layer at D = 576 and 10 blocks: read fewer layers or use
-    fewer blocks for wide models. `within` is bootstrapped over texts. The others are of all tokens at once; they are
-    jackknifed over blocks of texts (text i in block i modulo `blocks`).
+    Memory is groups x layers x blocks x D^2 float64: 27 MB a layer at D = 576 and 10 blocks. For wide models read fewer
+    layers or use fewer blocks. `within` is bootstrapped over texts. The other measures are of all tokens at once; they
+    are jackknifed over blocks of texts (text i is in block i modulo `blocks`).
 
     Args:
-        states: of `read_states`, or any (text, start, (L, T, D)) of tensors or arrays, T at least 1.
-        skip: positions at a text's beginning that `across` and what comes of C leave out: the first token is a sink of
-            attention in most models, of a norm that rules the covariance. `within` has all tokens, as in its paper.
-        blocks: of the jackknife, at least 2.
-        groups: (N,) of each text; None: all in one, named None.
+        states: those of `read_states`, or any (text, start, (L, T, D)) of tensors or arrays, T at least 1.
+        skip: how many positions at the beginning of a text are left out of `across` and of all that comes of C. In most
+            models the first token is an attention sink, and its norm would dominate the covariance. `within` has all
+            tokens, as in its paper.
+        blocks: the number of blocks of the jackknife, at least 2.
+        groups: (N,) the group of each text. None: all texts are in one group, named None.
 
     Returns:
-        {group: [Isotropy of each layer]}, in the order in which groups first come in `groups`.
+        {group: [Isotropy of each layer]}, in the order in which groups first appear in `groups`.
 
     Raises:
-        ValueError: a text without a group, a group with fewer than 2 texts of at least 2 tokens after `skip`, or fewer
-            than 2 blocks.
+        ValueError: a text has no group, a group has fewer than 2 texts of at least 2 tokens after `skip`, or there are
+            fewer than 2 blocks.
 
     Warns:
-        UserWarning: under 10 tokens a dimension; isotropic states of n tokens have an IsoScore near n / (n + D).
+        UserWarning: there are under 10 tokens a dimension. Isotropic states of n tokens have an IsoScore near n / (n +
+            D).
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -110,10 +116,11 @@ def isotropy(
 
 
 class LayerSums:
-    """What a pass keeps of one layer: sums of each text for `within`, and of each block of texts for the rest."""
+    """The sums that a pass keeps of one layer: of each text for `within`, and of each block of texts for the rest."""
 
     def __init__(self, blocks: int) -> None:
-        self.within: dict[int, tuple[float, int]] = {}  # a text: sum of cosines of its ordered pairs, number of pairs
+        # of each text: the sum of the cosines of its ordered pairs, and their number
+        self.within: dict[int, tuple[float, int]] = {}
         self.units: list[NDArray | float] = [0.0] * blocks  # sum of u
         self.inside: list[NDArray | float] = [0.0] * blocks  # by dimension, sum over texts of (sum of u)^2
         self.tokens, self.pairs_inside = np.zeros(blocks), np.zeros(blocks)
@@ -121,7 +128,7 @@ class LayerSums:
         self.texts = 0
 
     def add(self, text: int, start: int, h: NDArray, skip: int) -> None:
-        """(T, D) states of a text, the first at position `start`."""
+        """Add the (T, D) states of a text, the first of which stands at position `start`."""
         u = h / np.linalg.norm(h, axis=1, keepdims=True)
         self.within[text] = float((u.sum(0) ** 2).sum() - (u * u).sum()), len(u) * (len(u) - 1)
         first = max(0, skip - start)
@@ -136,7 +143,7 @@ class LayerSums:
         self.texts += 1
 
     def measure(self, layer: int, group: Hashable) -> Isotropy:
-        """All measures of what was added."""
+        """All measures of the states that were added."""
         used = [b for b, moments in enumerate(self.moments) if moments.n]
         pairs = np.array([self.within[text] for text in sorted(self.within)])
         if self.texts < 2 or not pairs[:, 1].any() or sum(moments.n for moments in self.moments) <= self.texts:
@@ -177,7 +184,7 @@ class LayerSums:
         return np.asarray(total) / number if number else np.full(len(np.atleast_1d(total)), np.nan)
 
     def spectrum(self, blocks: Sequence[int], skipped: int | None) -> NDArray:
-        """(D,) eigenvalues of the covariance of all blocks but one, none below 0."""
+        """(D,) eigenvalues of the covariance of all blocks but `skipped`, none below 0."""
         together = sum((self.moments[b] for b in blocks if b != skipped), Moments())
         if not together.n:
             return np.full(1, np.nan)
@@ -186,7 +193,7 @@ class LayerSums:
     def over_blocks(
         self, used: Sequence[int], statistic: Callable[[int | None], float], bounds: tuple[float, float]
     ) -> Jackknifed:
-        """`statistic(None)` of all, and its interval from `statistic(block)` without each block."""
+        """`statistic(None)`, of all blocks, and its interval from `statistic(block)`, without each block."""
         left_out = np.array([statistic(block) for block in used])
         value = statistic(None)
         low, high = jackknife_interval(value, left_out, len(used)) if len(used) > 1 else (np.nan, np.nan)

@@ -1,4 +1,4 @@
-"""How probable texts are under a language model: perplexity, and coherence as log-likelihood given the prefix."""
+"""The probability of texts in a language model: perplexity, and coherence as log-likelihood given the prefix."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,23 +23,24 @@ def log_likelihoods(
     *,
     batch_size: int = 8,
 ) -> NDArray:
-    """(N, 2) float64: of each continuation, sum_t log p(y_t | x, y_<t) in nats, and its number of tokens.
+    """For each continuation, sum_t log p(y_t | x, y_<t) in nats, and its number of tokens: (N, 2) float64.
 
     Prefix and continuation are tokenised apart, the prefix with the special tokens that its tokenizer adds: for OPT and
-    Llama the beginning of a text. Where that leaves nothing to begin from, the beginning-of-text token stands there, or
-    the end-of-text token where there is none. An empty continuation is (0, 0). The head is computed for the
-    continuation alone where the model can; log_softmax in float32, or wider where the model is.
+    Llama these are the beginning of a text. If nothing stands before the continuation then, the beginning-of-text token
+    does, or the end-of-text token if there is no other. An empty continuation is (0, 0). If the model allows it, the
+    head is computed for the continuation alone. log_softmax is computed in float32, or wider if the model is.
 
     Args:
         model: any causal LM.
-        tokenizer: its tokenizer.
-        prefixes: N texts; None: none, so that the whole text is judged.
+        tokenizer: the tokenizer of the model.
+        prefixes: N texts. None: there are no prefixes, and the whole text is judged.
         continuations: N texts.
-        batch_size: of like lengths, in a forward; memory is that of their logits.
+        batch_size: texts of similar length in a forward pass. It needs memory for their logits.
 
     Raises:
-        ValueError: not as many continuations as prefixes, none at all, `batch_size` below 1, a text beyond the model's
-            window, a tokenizer without any token to begin from; all before any forward.
+        ValueError: the numbers of prefixes and continuations differ, there are none, `batch_size` is below 1, a text
+            exceeds the model's window, or the tokenizer has no token to begin from. All are raised before any forward
+            pass.
 
     Example:
         >>> import decoding
@@ -60,7 +61,7 @@ def tokenise(
     continuations: Sequence[str],
     batch_size: int,
 ) -> tuple[list[list[int]], list[list[int]]]:
-    """The token ids of prefixes, none empty, and of continuations; refuses what would fail in a forward."""
+    """The token ids of prefixes, none empty, and of continuations. Raises ValueError if a forward pass would fail."""
     check(continuations, 1)
     prefixes = [""] * len(continuations) if prefixes is None else prefixes
     if len(prefixes) != len(continuations):
@@ -76,9 +77,10 @@ def tokenise(
 
 
 def perplexity(likelihoods: NDArray, *, prompts: Prompts = None) -> Bootstrapped:
-    """exp(-sum of log p / tokens), every token alike; from 1 up. Under the generator, or under another model.
+    """exp(-sum of log p / tokens), where every token has the same weight; at least 1.
 
-    Not better when lower: greedy loops have the lowest. Read it against the human texts' own.
+    It may be taken under the generator or under another model. Lower is not better: greedy loops have the lowest
+    perplexity. Compare it with the value of the human texts.
 
     Args:
         likelihoods: (N, 2) of `log_likelihoods`.
@@ -94,8 +96,9 @@ def perplexity(likelihoods: NDArray, *, prompts: Prompts = None) -> Bootstrapped
 def coherence(likelihoods: NDArray, *, prompts: Prompts = None) -> Bootstrapped:
     """The mean over texts of the mean log p of a text's tokens given its prefix; at most 0. Su & Collier 2023.
 
-    Empty texts are left out, as there. Its models are OPT of 125m to 13b; under others compare orders alone. It rewards
-    loops, so print diversity beside it, and read the distance to the human texts' value.
+    Empty texts are left out, as in the paper. The paper's models are OPT of 125m to 13b; under another model only the
+    order of systems compares. The metric rewards loops, so print diversity beside it, and look at the distance to the
+    value of the human texts.
 
     Args:
         likelihoods: (N, 2) of `log_likelihoods`.
@@ -111,6 +114,6 @@ def coherence(likelihoods: NDArray, *, prompts: Prompts = None) -> Bootstrapped:
 
 
 def exp_of_loss(sums: NDArray) -> NDArray:
-    """(..., 2) sum of log p and tokens -> perplexity; NaN without tokens."""
+    """(..., 2) sum of log p and number of tokens -> perplexity. It is NaN without tokens."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.exp(-sums[..., 0] / sums[..., 1])

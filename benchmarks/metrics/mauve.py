@@ -1,6 +1,6 @@
-"""MAUVE, by the package of its authors: the one file that imports it, and only when a number is asked for.
+"""MAUVE, by the package of its authors. This is the one file that imports it, and only when a number is asked for.
 
-`mauve-text` is under the GPL 3, this project is not; it is called, not copied.
+`mauve-text` is under the GPL 3 and this project is not, so it is called and not copied.
 """
 
 import importlib.metadata
@@ -22,16 +22,17 @@ from .uncertainty import Estimate, over_runs
 
 @dataclass(frozen=True)
 class Mauve(Estimate):
-    """MAUVE as the mean over k-means seeds; the interval is of those seeds alone, and holds nothing of other texts.
+    """MAUVE as the mean over k-means seeds. The interval is of those seeds alone, and does not cover other texts.
 
     Args:
-        values: (S,) float64, of each seed.
-        star: MAUVE*, with smoothed histograms; frontier_integral: of the same curve, 0 same to 1 disjoint.
+        values: (S,) float64, the value of each seed.
+        star: MAUVE*, with smoothed histograms.
+        frontier_integral: the integral of the same curve: 0 is the same, 1 is disjoint.
         curves: (S, M, 2) the divergence frontier of each seed: exp(-c KL(q|r)), exp(-c KL(p|r)).
-        ceiling: half of the humans against the other half; matched: half of the humans against the models of the other
-            half's prompts, at the same size, so that these two compare. Ranges over random halves. None where not
-            asked.
-        signature: everything that the number depends on, in a line.
+        ceiling: half of the humans against the other half, with the range over random halves. None if not asked for.
+        matched: half of the humans against the models of the other half's prompts, with the range over random halves.
+            It has the same size as `ceiling`, so that these two compare. None if not asked for.
+        signature: all that the number depends on, in a line.
     """
 
     values: NDArray = field(repr=False, compare=False)
@@ -43,7 +44,9 @@ class Mauve(Estimate):
     signature: str
 
     def as_dict(self) -> dict[str, Any]:
-        """With star, frontier_integral, ceiling, matched, the seeds' values and curves, and the signature."""
+        """A dictionary for JSON, with star, frontier_integral, ceiling, matched, the seeds' values and curves, and the
+        signature.
+        """
         more = {name: getattr(self, name) for name in ("star", "frontier_integral", "ceiling", "matched")}
         found = super().as_dict() | {name: one.as_dict() for name, one in more.items() if one is not None}
         return found | {
@@ -61,27 +64,29 @@ def mauve(
     ceiling: bool = True,
     about: str = "",
 ) -> Mauve:
-    """MAUVE(humans, models), mean over k-means seeds; (0, 1], 1 is alike. Pillutla et al. 2021; 2023 for MAUVE*.
+    """MAUVE(humans, models), the mean over k-means seeds, in (0, 1]; 1 is alike. Pillutla et al. 2021; 2023 for MAUVE*.
 
-    Never bootstrap it: a text drawn twice makes a cluster of one side. One seed moves it by 0.03 and more; another
-    number of texts, of buckets, another c or feature model by far more, so all are in the signature. Keep humans first,
-    and the order of rows. Where both histograms are equal it is 1, which mauve-text misses for some (0.75). Five
-    settings, because the number has them.
+    Never bootstrap MAUVE: a text that is drawn twice makes a cluster of one side. One seed changes it by 0.03 and more.
+    The number of texts or buckets, c and the feature model change it by far more, so all are in the signature. Keep the
+    humans first, and keep the order of rows. If both histograms are equal it is 1, where mauve-text gives 0.75 for
+    some. The function has five settings because the number depends on them.
 
     Args:
-        humans, models: (N, D) features, of one size; N at least 500 to tell anything.
-        seeds: of k-means, at least 5.
-        buckets: of the histograms; None: N / 10, at least 2.
+        humans: (N, D) features, N at least 500 to say anything.
+        models: (N, D) features.
+        seeds: the number of k-means seeds, at least 5.
+        buckets: the number of buckets of the histograms. None: N / 10, at least 2.
         scaling: c.
-        ceiling: whether to measure humans against humans too; it takes as long again.
+        ceiling: whether to measure humans against humans too, which takes as long again.
         about: what to put before the signature, such as the protocol's name and the features' signature.
 
     Raises:
-        ValueError: sets of two sizes, values that are not finite, fewer than 5 seeds, more buckets than texts.
-        ModuleNotFoundError: mauve-text or faiss is not installed; the message has the command.
+        ValueError: the sets have different sizes, values are not finite, there are fewer than 5 seeds, or more buckets
+            than texts.
+        ModuleNotFoundError: mauve-text or faiss is not installed. The message has the command that installs them.
 
     Warns:
-        UserWarning: fewer than 500 texts a side.
+        UserWarning: there are fewer than 500 texts a side.
 
     Example:
         >>> import warnings
@@ -130,18 +135,21 @@ def mauve_of_texts(
     protocol: Protocol = SU2023,
     **settings: Any,
 ) -> Mauve:
-    """MAUVE of texts, prepared as `protocol` says; `features` reads as many tokens as the protocol's model did.
+    """MAUVE of texts that are prepared as `protocol` says. `features` reads as many tokens as the protocol's model did.
 
-    With any other feature model than the protocol's the number is not the publication's; compare orders.
+    With another feature model than the protocol's, the number is not the publication's. Then only the order of systems
+    compares.
 
     Args:
-        features: takes the vectors, last token; its own max_length gives way to the protocol's.
-        prefixes, references, continuations: N texts each.
-        protocol: of `protocols.py`, or your own.
-        settings: seeds, buckets, ceiling of `mauve`.
+        features: makes the vectors, of the last token. The protocol's max_length replaces its own.
+        prefixes: N texts.
+        references: N texts.
+        continuations: N texts.
+        protocol: one of `protocols.py`, or your own.
+        settings: seeds, buckets and ceiling of `mauve`.
 
     Raises:
-        ValueError: as `Protocol.prepare`, `Featurizer` and `mauve`.
+        ValueError: see `Protocol.prepare`, `Featurizer` and `mauve`.
     """
     reader = replace(features, max_length=protocol.max_length)
     pairs = protocol.prepare(reader.tokenizer, prefixes, references, continuations)
@@ -150,7 +158,7 @@ def mauve_of_texts(
 
 
 def once(p: NDArray, q: NDArray, seed: int, buckets: int | None, scaling: float) -> Any:
-    """What mauve-text finds with one k-means seed; one BLAS thread, since more make it ten times slower."""
+    """The result of mauve-text with one k-means seed. It uses one BLAS thread, since more make it ten times slower."""
     try:
         from mauve import compute_mauve
     except ImportError as error:
@@ -166,7 +174,7 @@ def once(p: NDArray, q: NDArray, seed: int, buckets: int | None, scaling: float)
 
 
 def smoothed(histogram: NDArray, n: int) -> NDArray:
-    """A histogram of n texts with half a text more in each bucket (Krichevsky-Trofimov): MAUVE* is made of these."""
+    """A histogram of n texts with half a text added to each bucket (Krichevsky-Trofimov), as MAUVE* needs it."""
     counts = np.rint(histogram * n) + 0.5
     return counts / counts.sum()
 
@@ -174,7 +182,7 @@ def smoothed(histogram: NDArray, n: int) -> NDArray:
 def frontier(p: NDArray, q: NDArray, scaling: float, points: int = 25) -> NDArray:
     """(points + 2, 2): exp(-c KL(q | r)) and exp(-c KL(p | r)) for r = w p + (1 - w) q, from w = 0 to w = 1.
 
-    Pillutla et al. 2021, eq. 2 and 3, with the ends (1, 0) and (0, 1); p and q have no empty bucket.
+    Pillutla et al. 2021, eq. 2 and 3, with the ends (1, 0) and (0, 1). p and q must have no empty bucket.
     """
     weights = np.linspace(1e-6, 1 - 1e-6, points)[:, None]
     mixed = weights * p + (1 - weights) * q
@@ -184,11 +192,11 @@ def frontier(p: NDArray, q: NDArray, scaling: float, points: int = 25) -> NDArra
 
 
 def area(curve: NDArray) -> float:
-    """The area under a frontier, the mean of the two ways to read it: what MAUVE is.
+    """MAUVE: the area under a frontier, as the mean of the two ways to read it.
 
-    The points are taken in the order in which the curve runs, x falling and y rising. mauve-text 0.4.0 sorts them by x
-    and by y, with a sort that leaves equal points in an order which depends on the processor: numpy's AVX2 and AVX-512
-    kernels order them otherwise than its plain one. Where no two points are equal, both give the same.
+    The points are taken in the order in which the curve runs: x falls and y rises. mauve-text 0.4.0 sorts them by x and
+    by y, with a sort whose order of equal points depends on the processor: numpy's AVX2 and AVX-512 kernels order them
+    otherwise than its plain one. If no two points are equal, both ways give the same.
     """
     x, y = curve.T
     return float(-np.trapezoid(y, x) + np.trapezoid(x, y)) / 2
@@ -196,10 +204,11 @@ def area(curve: NDArray) -> float:
 
 @contextmanager
 def few_points_are_meant() -> Iterator[None]:
-    """Without faiss's line on standard error for every k-means of under 39 texts a bucket.
+    """Silence the line that faiss prints on standard error for every k-means of under 39 texts a bucket.
 
-    N / 10 buckets always have fewer, and the authors say to ignore it. faiss has a setting that does nothing but ask
-    for the line; mauve-text does not pass it on, so it is a default of faiss's for as long as the number takes.
+    With N / 10 buckets there are always fewer, and the authors say to ignore the line. faiss has a setting that does
+    nothing but ask for it, but mauve-text does not pass it on. So the setting's default in faiss is changed for the
+    length of the block.
     """
     from faiss import ClusteringParameters
 
@@ -217,12 +226,12 @@ def few_points_are_meant() -> Iterator[None]:
 
 
 def over_seeds(values: ArrayLike, n: int) -> Estimate:
-    """The mean and its interval over k-means seeds, of n texts."""
+    """The mean over k-means seeds of n texts, and its interval."""
     return replace(over_runs(np.asarray(values, dtype=float).tolist(), "k-means seeds", (0.0, 1.0)), n=n)
 
 
 def span(values: Sequence[float], n: int) -> Estimate | None:
-    """The mean and the range over random halves of n texts."""
+    """The mean over random halves of n texts, and its range."""
     if not len(values):
         return None
     return Estimate(

@@ -1,4 +1,4 @@
-"""The covariance of a stream of vectors, and how many dimensions it uses."""
+"""The covariance of a stream of vectors, and measures of how many dimensions it uses."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 
 @dataclass
 class Moments:
-    """Count, mean and scatter sum (x - mean)(x - mean)^T of vectors, merged exactly: Chan et al. 1979."""
+    """The moments of a set of vectors. Two sets are merged exactly: Chan et al. 1979.
+
+    Args:
+        n: how many vectors there are.
+        mean: (D,) float64.
+        scatter: (D, D) float64: sum (x - mean)(x - mean)^T.
+    """
 
     n: int = 0
     mean: NDArray = field(default_factory=lambda: np.zeros(0))
@@ -18,14 +24,14 @@ class Moments:
 
     @classmethod
     def of(cls, x: NDArray) -> "Moments":
-        """(n, D) vectors."""
+        """The moments of (n, D) vectors."""
         if not len(x):
             return cls()
         centred = x - x.mean(0)
         return cls(len(x), x.mean(0), centred.T @ centred)
 
     def __add__(self, other: "Moments") -> "Moments":
-        """Those of both sets together."""
+        """The moments of both sets together."""
         if not (self.n and other.n):
             return self if self.n else other
         n, apart = self.n + other.n, other.mean - self.mean
@@ -44,7 +50,7 @@ def isoscore(values: NDArray) -> float:
 
 
 def participation_ratio(values: NDArray) -> float:
-    """(sum of eigenvalues)^2 / sum of their squares; [1, D], NaN of zeros, the spectrum of one point.
+    """(sum of eigenvalues)^2 / sum of their squares, in [1, D]. It is NaN if all are zero, as for a single point.
 
     Example:
         >>> participation_ratio(np.array([2.0, 2.0, 0.0]))
@@ -54,7 +60,7 @@ def participation_ratio(values: NDArray) -> float:
 
 
 def exp_entropy(values: NDArray) -> float:
-    """exp of the entropy of non-negative values over their sum; [1, D], NaN of zeros.
+    """exp of the entropy of non-negative values, divided by their sum, in [1, D]. It is NaN if all are zero.
 
     Example:
         >>> round(exp_entropy(np.array([2.0, 2.0, 0.0])), 9)
@@ -67,5 +73,5 @@ def exp_entropy(values: NDArray) -> float:
 
 
 def as_float64(h: Any) -> NDArray:
-    """A tensor of any dtype and device, or an array, in float64."""
+    """A tensor of any dtype and device, or an array, as an array in float64."""
     return h.detach().double().cpu().numpy() if isinstance(h, torch.Tensor) else np.asarray(h, dtype=float)

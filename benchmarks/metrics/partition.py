@@ -1,4 +1,6 @@
-"""The partition function of Mu & Viswanath 2018, in logarithms; apart from the other measures, since it reads twice."""
+"""The partition function of Mu & Viswanath 2018, in logarithms. It has a module of its own because it reads states
+twice.
+"""
 
 from collections.abc import Callable, Iterable
 
@@ -13,20 +15,24 @@ from .uncertainty import Jackknifed, jackknife_interval
 def partition_ratio(
     read: Callable[[], Iterable[TextStates]], *, centred: bool = True, skip: int = 1, blocks: int = 10
 ) -> list[Jackknifed]:
-    """log I of each layer, I = min_c Z(c) / max_c Z(c), Z(c) = sum exp(c . h): Mu & Viswanath 2018. 0 is isotropic.
+    """log I of each layer, where I = min_c Z(c) / max_c Z(c) and Z(c) = sum exp(c . h): Mu & Viswanath 2018. 0 is
+    isotropic.
 
-    c are the eigenvectors of H^T H, both signs of each, since nothing says which. Made for word vectors; on a model's
-    own states, whose norms reach thousands, log I is minus hundreds or thousands and says how large the largest state
-    is: hence `centred`, which takes the mean out and divides each state by its norm, so that log I lies in [-2, 0].
-    That is not the paper's. The eigenvectors are the same in each block of the jackknife.
+    The c are the eigenvectors of H^T H, with both signs of each, since the sign of an eigenvector is arbitrary. They
+    are the same in each block of the jackknife.
+
+    The measure was made for word vectors. The norms of a model's own states reach thousands, and there log I is minus
+    hundreds or thousands: it only says how large the largest state is. So `centred` takes the mean out and divides each
+    state by its norm. Then log I lies in [-2, 0]. This is not the paper's measure.
 
     Args:
-        read: gives the states anew, twice: `lambda: read_states(...)`.
-        centred: see above; False: the paper's.
-        skip, blocks: see `isotropy`.
+        read: returns the states anew; it is called twice: `lambda: read_states(...)`.
+        centred: see above. False: the paper's measure.
+        skip: see `isotropy`.
+        blocks: see `isotropy`.
 
     Raises:
-        ValueError: no states after `skip`.
+        ValueError: there are no states after `skip`.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -61,7 +67,9 @@ def partition_ratio(
 
 
 def log_ratio(log_z: NDArray, texts: int, least: float) -> Jackknifed:
-    """(B, 2 D) log Z(c) of each block of texts -> log min Z - log max Z of all, from `least` to 0."""
+    """log min Z - log max Z over all texts, from (B, 2 D) log Z(c) of each block of texts. It lies between `least` and
+    0.
+    """
 
     def of(rows: NDArray) -> float:
         total = np.logaddexp.reduce(rows, axis=0)

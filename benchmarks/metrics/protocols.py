@@ -1,4 +1,6 @@
-"""Which texts MAUVE compares: the protocols of the literature, by name, because their numbers do not compare."""
+"""Protocols of the literature for MAUVE, by name: which texts are compared. Numbers of different protocols do not
+compare.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +8,13 @@ from typing import Any, NamedTuple
 
 
 class Pairs(NamedTuple):
-    """What a protocol makes of prompts: human and model texts of equal number, and which prompts they come from."""
+    """What a protocol makes of prompts.
+
+    Attributes:
+        humans: the human texts.
+        models: the model's texts, as many as `humans`.
+        kept: the numbers of the prompts that they come from.
+    """
 
     humans: list[str]
     models: list[str]
@@ -15,22 +23,24 @@ class Pairs(NamedTuple):
 
 @dataclass(frozen=True)
 class Protocol:
-    """How texts are prepared, and the settings that belong to the numbers made of them.
+    """How texts are prepared, and the settings that belong to the numbers that come of them.
 
     Args:
-        name: for signatures.
-        features: the published feature model; another one gives other numbers, so the signature names the one used.
-        max_length: tokens that the feature model reads.
-        join: None: continuations alone; a text: prefix + join + continuation.
-        length: "free": as they are; "pair": the two texts of a prompt cut to the shorter one's tokens; "common": both
-            cut to `tokens`; "exact": cut to `tokens`, and only prompts kept where both texts reach them.
+        name: its name in signatures.
+        features: the published feature model. Another one gives other numbers, so the signature names the one that was
+            used.
+        max_length: how many tokens the feature model reads.
+        join: None: the continuations alone. A text: prefix + join + continuation.
+        length: "free": the texts as they are. "pair": the two texts of a prompt are cut to the number of tokens of the
+            shorter one. "common": both are cut to `tokens`. "exact": both are cut to `tokens`, and a prompt is kept
+            only if both texts reach that length.
         tokens: see `length`.
         scaling: MAUVE's c.
-        drops_empty: whether prompts are left out, both texts, whose continuation is white space after the cut.
+        drops_empty: whether both texts of a prompt are left out if one of them is only white space after the cut.
         note: what else to know.
 
     Raises:
-        ValueError: another `length`, or `tokens` where the length needs none, or none where it does.
+        ValueError: there is no such `length`, `tokens` is given and the length needs none, or it is missing.
     """
 
     name: str
@@ -54,10 +64,10 @@ class Protocol:
     def prepare(
         self, tokenizer: Any, prefixes: Sequence[str], references: Sequence[str], continuations: Sequence[str]
     ) -> Pairs:
-        """The texts to take features of: cut in tokens of the feature model's tokenizer, and decoded again.
+        """The texts to take features of, cut in tokens of the feature model's tokenizer and decoded again.
 
         Raises:
-            ValueError: lists of different lengths, or nothing left.
+            ValueError: the lists have different lengths, or no prompt is left.
 
         Example:
             >>> import decoding
@@ -82,7 +92,7 @@ class Protocol:
         return found
 
     def cut(self, tokenizer: Any, texts: tuple[str, str]) -> tuple[str, str] | None:
-        """The two texts of a prompt, cut as `length` says; None where they are too short."""
+        """The two texts of a prompt, cut as `length` says; None if they are too short."""
         if self.length == "free":
             return texts
         first, second = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts)

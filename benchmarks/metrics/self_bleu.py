@@ -1,7 +1,8 @@
-"""Self-BLEU, Zhu et al. 2018 (Texygen): how much each text is like the others, exactly, in time linear in all words.
+"""Self-BLEU (Zhu et al. 2018, Texygen): how much each text is like the others, exactly, in time linear in all words.
 
-Each n-gram's largest count and its owner, and its largest count elsewhere, are all that clipping against every other
-text needs: of N texts N references each, and no pair is looked at.
+BLEU clips a text's counts of n-grams by the largest count in any other text. For this, three numbers of each n-gram
+suffice: its largest count, the text that has it, and the largest count elsewhere. So all other texts are references of
+each text, and no pair is looked at.
 """
 
 from collections import Counter
@@ -26,21 +27,23 @@ def self_bleu(
     prompts: Prompts = None,
     blocks: int = 20,
 ) -> Jackknifed:
-    """The mean over texts of the BLEU-n of each, with all the others as references; [0, 1], lower is more varied.
+    """The mean over texts of the BLEU-n of each, with all the others as references; in [0, 1]. Lower is more varied.
 
-    It grows with the number of texts: only equal numbers compare. It sees what rep-n cannot: the same phrase in answer
-    to different prompts. Six parameters and the texts, because BLEU has that many.
+    It grows with the number of texts, so compare only sets of equal size. It sees what rep-n cannot: the same phrase in
+    answer to different prompts. The function has six parameters beside the texts because BLEU has that many.
 
     Args:
         texts: N texts, at least 2.
-        n: the longest n-grams.
-        smoothing: of an order without matches. "epsilon": 0.1 matches, nltk's `method1`, as in Texygen and MAUVE's
-            code; "exp": sacreBLEU's sentence BLEU with effective order; "none": BLEU is 0.
-        tokenize, prompts: see `diversity`.
-        blocks: of the jackknife, which measures as many times, in milliseconds each.
+        n: the length of the longest n-grams.
+        smoothing: what is done for an order without matches. "epsilon": it counts as 0.1 matches; this is nltk's
+            `method1`, as in Texygen and MAUVE's code. "exp": sacreBLEU's sentence BLEU with effective order. "none":
+            BLEU is 0.
+        tokenize: see `diversity`.
+        prompts: see `diversity`.
+        blocks: the number of blocks of the jackknife, each of which takes milliseconds.
 
     Raises:
-        ValueError: fewer than 2 texts, n below 1, another smoothing.
+        ValueError: there are fewer than 2 texts, n is below 1, or there is no such smoothing.
 
     Example:
         >>> round(self_bleu(["a b c d e", "a b c d f", "g h i j k"]).value, 3)
@@ -61,7 +64,13 @@ def self_bleu(
 
 @dataclass(frozen=True)
 class Grams:
-    """How often each n-gram is in each text: (M,) int64 each, by n-gram and, in one, from the largest count down."""
+    """How often each n-gram occurs in each text. Rows are sorted by n-gram, and within one from the largest count down.
+
+    Args:
+        gram: (M,) int64, the number of the n-gram.
+        text: (M,) int64, the number of the text.
+        count: (M,) int64, how often the n-gram occurs in the text.
+    """
 
     gram: NDArray
     text: NDArray
@@ -81,12 +90,12 @@ class Grams:
         return cls(gram[order], text[order], count[order])
 
     def matches(self, kept: NDArray) -> NDArray:
-        """(N,) of each text with `kept`, the n-grams that other kept texts have too, no more often than one of them."""
+        """(N,) clipped matches of each kept text: an n-gram counts at most as often as in one other kept text."""
         rows = np.flatnonzero(kept[self.text])
         gram, text, count = self.gram[rows], self.text[rows], self.count[rows]
         if not len(rows):
             return np.zeros(len(kept))
-        owner = np.r_[True, gram[1:] != gram[:-1]]  # the text that has it most often
+        owner = np.r_[True, gram[1:] != gram[:-1]]  # rows of the text that has the n-gram most often
         runner_up = np.r_[np.where(owner[1:], 0, count[1:]), 0]
         largest = count[np.maximum.accumulate(np.where(owner, np.arange(len(rows)), 0))]
         return np.bincount(text, np.minimum(count, np.where(owner, runner_up, largest)), minlength=len(kept))
@@ -110,12 +119,12 @@ def bleus(counted: Sequence[Grams], lengths: NDArray, rows: NDArray, smoothing: 
             score = brevity * np.exp(np.where(totals > 0, logs, 0).sum(0) / (totals > 0).sum(0))
         else:
             score = brevity * np.exp(np.log(matches / totals).mean(0))
-    lost = (matches[0] == 0) | (length == 0)  # not a word in common
+    lost = (matches[0] == 0) | (length == 0)  # no word in common with another text
     return np.where(lost | np.isnan(score), 0, score)
 
 
 def closest(lengths: NDArray) -> NDArray:
-    """(k,) for each of k lengths the closest of the others; of two as close, the shorter."""
+    """(k,) for each of k lengths the closest of the others. If two are as close, it is the shorter."""
     values, counts = np.unique(lengths, return_counts=True)
     place = np.searchsorted(values, lengths)
     below = np.where(place > 0, values[np.maximum(place - 1, 0)], -np.inf)

@@ -1,4 +1,4 @@
-"""Cosines of embeddings: between a continuation and its prefix, within a set, between two sets."""
+"""Cosines of embeddings: of a continuation and its prefix, within one set, and between two sets."""
 
 from collections.abc import Sequence
 
@@ -10,16 +10,18 @@ from .uncertainty import Bootstrapped, Jackknifed, bootstrap, jackknife
 
 
 def embedding_coherence(prefixes: ArrayLike, continuations: ArrayLike, *, prompts: Prompts = None) -> Bootstrapped:
-    """The mean cosine of each continuation's embedding with its own prefix's; [-1, 1]. Su et al. 2022; Li et al. 2022.
+    """The mean cosine of each continuation's embedding with that of its own prefix, in [-1, 1]. Su et al. 2022; Li et
+    al. 2022.
 
-    Theirs are SimCSE embeddings; any `Featurizer` serves, and sentence encoders serve best.
+    Their embeddings are those of SimCSE. Any `Featurizer` will do; sentence encoders do best.
 
     Args:
-        prefixes, continuations: (N, D) embeddings, row by row of the same text.
+        prefixes: (N, D) embeddings.
+        continuations: (N, D) embeddings; row i continues prefix i.
         prompts: see `diversity`.
 
     Raises:
-        ValueError: shapes that differ, or a vector that is zero or not finite.
+        ValueError: the shapes differ, or a vector is zero or not finite.
 
     Example:
         >>> embedding_coherence([[1.0, 0.0], [1.0, 0.0]], [[2.0, 0.0], [0.0, 1.0]]).value
@@ -32,15 +34,16 @@ def embedding_coherence(prefixes: ArrayLike, continuations: ArrayLike, *, prompt
 
 
 def self_similarity(embeddings: ArrayLike, *, prompts: Prompts = None, blocks: int = 20) -> Jackknifed:
-    """The mean cosine of all pairs of different rows: (|sum u|^2 - N) / (N (N - 1)); [-1, 1], high is monotonous.
+    """The mean cosine of all pairs of different rows, (|sum u|^2 - N) / (N (N - 1)), in [-1, 1]. A high value is
+    monotonous.
 
     Args:
         embeddings: (N, D), N at least 2.
         prompts: see `diversity`.
-        blocks: of the jackknife.
+        blocks: the number of blocks of the jackknife.
 
     Raises:
-        ValueError: fewer than 2 rows, or a vector that is zero or not finite.
+        ValueError: there are fewer than 2 rows, or a vector is zero or not finite.
 
     Example:
         >>> self_similarity([[1.0, 0.0], [0.0, 2.0], [1.0, 0.0]]).value
@@ -53,16 +56,17 @@ def self_similarity(embeddings: ArrayLike, *, prompts: Prompts = None, blocks: i
 
 
 def cross_similarity(real: ArrayLike, made: ArrayLike, *, blocks: int = 20) -> Jackknifed:
-    """The mean cosine of every row of one set with every row of the other, mean(u) . mean(v); O'Neill et al. 2023.
+    """The mean cosine of every row of one set with every row of the other: mean(u) . mean(v). O'Neill et al. 2023.
 
-    The interval takes blocks away from both sets at once, so they must be of one size, which the measure needs anyway.
+    The interval leaves blocks out of both sets at once, so they must be of one size. The measure needs that anyway.
 
     Args:
-        real, made: (N, D) embeddings each.
-        blocks: of the jackknife.
+        real: (N, D) embeddings.
+        made: (N, D) embeddings.
+        blocks: the number of blocks of the jackknife.
 
     Raises:
-        ValueError: sets of two sizes, or a vector that is zero or not finite.
+        ValueError: the sets have different sizes, or a vector is zero or not finite.
 
     Example:
         >>> cross_similarity([[1.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [2.0, 0.0]]).value
@@ -75,13 +79,13 @@ def cross_similarity(real: ArrayLike, made: ArrayLike, *, blocks: int = 20) -> J
 
 
 def pairs(u: NDArray) -> float:
-    """The mean product of all pairs of different unit rows."""
+    """The mean dot product of all pairs of different unit rows."""
     n = len(u)
     return float(((u.sum(0) ** 2).sum() - n) / (n * (n - 1))) if n > 1 else float("nan")
 
 
 def units(rows: ArrayLike | Sequence) -> NDArray:
-    """(N, D) rows of length 1, float64."""
+    """The (N, D) rows divided by their lengths, in float64."""
     found = np.asarray(rows, dtype=float)
     if found.ndim != 2 or not len(found):
         raise ValueError(f"embeddings must be (N, D), N at least 1, not {found.shape}")

@@ -1,4 +1,4 @@
-"""Hidden states of texts under any HuggingFace model, text by text, without padding: for features and isotropy."""
+"""Hidden states of texts in any HuggingFace model, without padding: for feature vectors and isotropy."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -13,9 +13,10 @@ from scorers._common.checks import require_count
 class TextStates(NamedTuple):
     """The hidden states of one text.
 
-    text: its number among those given.
-    start: the position of the first state; above 0 where a prefix was read and left out.
-    states: (L, T, D) in the model's dtype, on its device: L layers, T tokens.
+    Attributes:
+        text: the number of the text among those given.
+        start: the position of the first state. It is above 0 if a prefix was read and left out.
+        states: (L, T, D) in the model's dtype, on its device: L layers, T tokens.
     """
 
     text: int
@@ -31,22 +32,22 @@ def read_states(
     layers: Sequence[int] | str = (-1,),
     batch_size: int = 16,
 ) -> Iterator[TextStates]:
-    """The states of each text, longest first, so that what does not fit in memory fails at once.
+    """Yield the states of each text, longest text first, so that memory runs out at once or never.
 
-    Layer 0 is the input embeddings; -1, the last, is after the final norm in GPT-2, Llama and their like, and what
-    contrastive search reads. Texts of like lengths share a forward; padding is on the right and masked. No logits are
-    computed. Of an encoder-decoder the encoder is read.
+    Layer 0 is the input embeddings. Layer -1 is the last: in GPT-2, Llama and similar models it is after the final
+    norm, and it is what contrastive search reads. Texts of similar length share a forward pass. Padding is on the right
+    and masked. No logits are computed. Of an encoder-decoder, the encoder is read.
 
     Args:
         model: a causal LM, an encoder, or either without its head.
         tokens: N lists of token ids, none empty.
-        starts: (N,) positions before which states are left out, those of a prefix; None: 0.
+        starts: (N,) the position of the first state to return for each text, such as the length of its prefix. None: 0.
         layers: which hidden states, as transformers numbers them, or "all".
-        batch_size: texts in a forward.
+        batch_size: texts in a forward pass.
 
     Raises:
-        ValueError: a text without tokens, longer than the model's window, or no longer than its start; a layer that the
-            model has not; `batch_size` below 1. All before any forward.
+        ValueError: a text has no tokens, is longer than the model's window, or is no longer than its start; the model
+            has no such layer; or `batch_size` is below 1. All are raised before any forward pass.
 
     Example:
         >>> import decoding
@@ -62,7 +63,7 @@ def read_states(
 def read(
     model: PreTrainedModel, tokens: Sequence[Sequence[int]], starts: Sequence[int], layers: Any, batch_size: int
 ) -> Iterator[TextStates]:
-    """`read_states`, once its arguments are known to be good: nothing is held between two batches."""
+    """The work of `read_states`, after its arguments are checked. Nothing is held between two batches."""
     order = sorted(range(len(tokens)), key=lambda i: -len(tokens[i]))
     for first in range(0, len(order), batch_size):
         rows = order[first : first + batch_size]
@@ -75,8 +76,10 @@ def read(
 
 @torch.no_grad()
 def forward(model: PreTrainedModel, rows: Sequence[Sequence[int]], last: bool) -> Sequence[Tensor]:
-    """The hidden states of right-padded rows, (B, T, D) each, without the output embedding; or the last alone."""
-    if (unwrap := getattr(model, "get_base_model", None)) is not None:  # peft: adapters stay inside
+    """The hidden states of right-padded rows, (B, T, D) each, without the output embedding. If `last`, only the last of
+    them.
+    """
+    if (unwrap := getattr(model, "get_base_model", None)) is not None:  # peft: adapters stay in place
         model = unwrap()
     body = model.get_encoder() if model.config.is_encoder_decoder else getattr(model, model.base_model_prefix, model)
     width = max(map(len, rows))
@@ -88,7 +91,7 @@ def forward(model: PreTrainedModel, rows: Sequence[Sequence[int]], last: bool) -
 
 
 def check(model: PreTrainedModel, tokens: Sequence, starts: Sequence[int], layers: Any, batch_size: int) -> None:
-    """Refuse what would fail, or mean nothing, in a forward."""
+    """Raise ValueError for arguments with which a forward pass would fail or mean nothing."""
     require_count("batch_size", batch_size)
     if len(starts) != len(tokens):
         raise ValueError(f"{len(starts)} starts for {len(tokens)} texts: give one for each text")
@@ -106,5 +109,5 @@ def check(model: PreTrainedModel, tokens: Sequence, starts: Sequence[int], layer
 
 
 def window_of(model: PreTrainedModel) -> float:
-    """The most positions that a model reads; inf where its configuration names no bound."""
+    """The most positions that a model reads; inf if its configuration names no limit."""
     return getattr(model.config.get_text_config(), "max_position_embeddings", None) or float("inf")

@@ -1,7 +1,9 @@
-"""Are synthetic texts like the real ones, and varied? The measures of STEER, O'Neill et al. 2023, sections 4 and 5.
+"""Are synthetic texts like the real ones, and are they varied? The measures of STEER, O'Neill et al. 2023, sections 4,
+5.
 
-All depend on size. Cut the sets to one size first: `match_characters` for what counts n-grams, equal numbers of texts
-for what compares embeddings. `similarity.cross_similarity` and `mauve.mauve`, on embeddings of both, are the others.
+All of them depend on the size of a set, so cut the sets to one size first. Use `match_characters` for measures that
+count n-grams, and equal numbers of texts for measures that compare embeddings. STEER's other two measures are
+`similarity.cross_similarity` and `mauve.mauve`, on embeddings of both sets.
 """
 
 from collections.abc import Sequence
@@ -17,9 +19,10 @@ from .uncertainty import Estimate, Jackknifed, jackknife
 
 
 def match_characters(*sets: Sequence[str]) -> list[list[str]]:
-    """Each set cut, in its order, to as many characters as the shortest one has in a row, spaces between counted.
+    """Cut each set to as many characters as the smallest set has.
 
-    Put them in random order first, where the order means something.
+    A set's texts are taken in order, joined by spaces, which count. If the order means something, shuffle the texts
+    first.
 
     Example:
         >>> match_characters(["abc", "def"], ["xy", "z", "longer"], ["12345678"])
@@ -30,7 +33,7 @@ def match_characters(*sets: Sequence[str]) -> list[list[str]]:
 
 
 def cut(texts: Sequence[str], size: int) -> list[str]:
-    """The texts whose row, spaces between, is the first `size` characters of the row of all."""
+    """The texts that make up the first `size` characters of all texts joined by spaces."""
     found, left = [], size
     for text in texts:
         if left < 0:
@@ -43,13 +46,15 @@ def cut(texts: Sequence[str], size: int) -> list[str]:
 def normalised_n_grams(
     texts: Sequence[str], n: int = 3, *, tokenize: Tokenize = str.split, prompts: Prompts = None, blocks: int = 20
 ) -> Jackknifed:
-    """Unique n-grams / n-grams of all texts in a row, a space between; [0, 1]. STEER has n = 3 and its model's tokens.
+    """Unique n-grams / all n-grams of the texts joined by spaces, in [0, 1]. STEER has n = 3 and the tokens of its
+    model.
 
     Args:
-        texts: N texts, matched in size with what they are compared with.
-        n: of tokens.
-        tokenize: such as a tokenizer's `tokenize`, which is called on the row.
-        prompts, blocks: see `uncertainty.jackknife`.
+        texts: N texts. Match their size with that of the set that they are compared with.
+        n: the length of the n-grams in tokens.
+        tokenize: it is called on the joined texts. A tokenizer's `tokenize` will do.
+        prompts: see `uncertainty.jackknife`.
+        blocks: see `uncertainty.jackknife`.
 
     Example:
         >>> normalised_n_grams(["a b c", "a b c"]).value
@@ -62,7 +67,9 @@ def normalised_n_grams(
 def diversity_in_a_row(
     texts: Sequence[str], *, tokenize: Tokenize = str.split, prompts: Prompts = None, blocks: int = 20
 ) -> Jackknifed:
-    """prod_{n=2..4} unique n-grams / n-grams of all texts in a row; [0, 1]. Not SimCTG's, which stays within texts.
+    """prod_{n=2..4} unique n-grams / all n-grams of the texts joined by spaces, in [0, 1].
+
+    SimCTG's diversity is another one: its n-grams stay within texts.
 
     Example:
         >>> diversity_in_a_row(["a b", "a b a"]).value
@@ -88,7 +95,7 @@ def in_a_row(
 def duplicates(
     texts: Sequence[str], sources: Sequence[str] = (), *, prompts: Prompts = None, blocks: int = 20
 ) -> Jackknifed:
-    """The part of the texts that stand in `sources`, word for word, or before in `texts`; [0, 1].
+    """The share of the texts that occur, word for word, in `sources` or earlier in `texts`; in [0, 1].
 
     Example:
         >>> duplicates(["a", "b", "a", "c"], ["c"]).value
@@ -105,18 +112,20 @@ def duplicates(
 
 
 def authenticity(real: ArrayLike, made: ArrayLike, classifier: Any = None, *, seed: int = 42) -> Estimate:
-    """The AUROC of boosted trees on embeddings, over 5 folds: real against made; 0.5 is ideal, 1 is told apart.
+    """How well boosted trees tell real from made embeddings: the AUROC over 5 folds. 0.5 is ideal; at 1 all are told
+    apart.
 
-    STEER's classifier is `xgboost.XGBClassifier()`, which may be given; scikit-learn's boosted trees stand in for it.
-    Row i of both sets is in one fold.
+    STEER's classifier is `xgboost.XGBClassifier()`, which you may pass. By default scikit-learn's boosted trees stand
+    in for it. Row i of both sets is in the same fold.
 
     Args:
-        real, made: (N, D) embeddings, of one size.
-        classifier: of scikit-learn's kind; None: HistGradientBoostingClassifier.
-        seed: of the folds.
+        real: (N, D) embeddings.
+        made: (N, D) embeddings.
+        classifier: a classifier of scikit-learn's kind. None: HistGradientBoostingClassifier.
+        seed: the seed of the folds.
 
     Raises:
-        ValueError: as `distances.classifier_auroc`.
+        ValueError: see `distances.classifier_auroc`.
 
     Example:
         >>> rng = np.random.default_rng(0)

@@ -1,8 +1,8 @@
-"""How far a number would move with other prompts.
+"""Uncertainty: how much a number would change with other prompts.
 
-The unit is the prompt: texts of one prompt are resampled together. Sums of counts per text are bootstrapped. Statistics
-of a whole corpus, such as the share of unique n-grams, are not: a resampled corpus holds the same text twice, which no
-new corpus would; they get a jackknife, which takes blocks of prompts away and repeats none.
+The unit is the prompt: texts of one prompt are resampled together. A sum of counts per text is bootstrapped. A
+statistic of a whole corpus, such as the share of unique n-grams, is not: a resampled corpus holds the same text twice,
+which no new corpus would. It gets a jackknife, which leaves out blocks of prompts and repeats none.
 """
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -14,20 +14,21 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 Statistic = Callable[[NDArray], NDArray]
-CHUNK = 2**23  # numbers of a table of draws that are held at once
+CHUNK = 2**23  # how many numbers of a table of draws are held at once
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number and how far to trust it.
+    """A number and its uncertainty.
 
     Args:
-        value: of all texts.
-        low, high: what `how` says, NaN where nothing can be said; cut off at `bounds`.
-        how: what the interval is, and of how many.
-        n: prompts, or texts where no prompts are known.
-        p: of the test that belongs to the number, if there is one.
-        bounds: what such a number can be at all; a t interval does not know.
+        value: the number, over all texts.
+        low: the lower end of the interval that `how` describes, cut off at `bounds`. NaN if there is no interval.
+        high: the upper end.
+        how: what kind of interval it is, and over how many prompts or runs.
+        n: how many prompts there are, or texts if no prompts are known.
+        p: the p-value of the test that belongs to the number, if there is one.
+        bounds: the range of such numbers, which a t interval does not respect by itself.
 
     Example:
         >>> Estimate(0.98, 0.95, 1.01, "95% t interval over 5 k-means seeds", 1000, bounds=(0, 1)).as_dict()["high"]
@@ -47,7 +48,9 @@ class Estimate:
             object.__setattr__(self, name, float(np.clip(getattr(self, name), *self.bounds)))
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: value, low, high, how, n and, of a tested number, p; None where a number is not finite."""
+        """A dictionary for JSON: value, low, high, how, n and, if there is a test, p. Numbers that are not finite
+        become None.
+        """
         found = {name: getattr(self, name) for name in ("value", "low", "high", "how", "n")}
         found |= {} if self.p is None else {"p": self.p}
         return {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in found.items()}
@@ -59,8 +62,8 @@ class Bootstrapped(Estimate):
 
     Args:
         counts: (n, K) float64, what each prompt adds to the sums.
-        statistic: (..., K) sums -> (...) values; the same for a sum and for any multiple of it.
-        per_text: (N,) float64, the statistic of each text alone, NaN where it has none.
+        statistic: (..., K) sums -> (...) values. It must be the same for a sum and for any multiple of it.
+        per_text: (N,) float64, the statistic of each text alone; NaN for a text that has none.
     """
 
     counts: NDArray = field(repr=False, compare=False)
@@ -73,14 +76,14 @@ class Jackknifed(Estimate):
     """A statistic of the whole set, with its jackknife interval.
 
     Args:
-        left_out: (B,) float64, the statistic without each block of prompts; B is 0 where there are under two prompts.
+        left_out: (B,) float64, the statistic without each block of prompts. B is 0 if there are under two prompts.
     """
 
     left_out: NDArray = field(repr=False, compare=False)
 
 
 def ratio(sums: NDArray) -> NDArray:
-    """(..., 2) sums -> first / second, NaN where the second is 0."""
+    """(..., 2) sums -> first / second. It is NaN if the second is 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return sums[..., 0] / sums[..., 1]
 
@@ -96,18 +99,18 @@ def bootstrap(
 ) -> Bootstrapped:
     """`statistic` of the sum of all rows, and its 95% interval over resampled prompts; see `interval_of_sums`.
 
-    Of sums rather than texts, as sacreBLEU does it, so that nothing is measured twice.
+    Sums are resampled, not texts, as sacreBLEU does it, so that nothing is measured twice.
 
     Args:
-        counts: (N,) numbers, one a text, whose mean is taken, NaN where a text has none; or (N, K) counts.
-        statistic: (..., K) sums -> (...) values; for the default, first / second.
-        prompts: (N,) what each text continues; texts of one prompt stay together. None: a prompt a text.
-        resamples: how many.
-        seed: of the draws.
-        bounds: what the statistic can be at all; the interval ends there.
+        counts: (N,) numbers, one for each text, whose mean is taken; NaN for a text that has none. Or (N, K) counts.
+        statistic: (..., K) sums -> (...) values. The default is first / second.
+        prompts: (N,) what each text continues. Texts of one prompt stay together. None: each text has its own prompt.
+        resamples: the number of resamples.
+        seed: the seed of the draws.
+        bounds: the range of the statistic. The interval ends there.
 
     Raises:
-        ValueError: no texts, an infinite count, or not a prompt for each text.
+        ValueError: there are no texts, a count is infinite, or there is not one prompt for each text.
 
     Example:
         >>> mean = bootstrap([1.0, 2.0, 3.0, 4.0, 5.0])
@@ -133,12 +136,12 @@ def bootstrap(
 
 
 def interval_of_sums(counts: NDArray, statistic: Statistic, resamples: int, seed: int) -> tuple[float, float]:
-    """The 95% interval of `statistic` of the sum of (n, K) rows: studentised bootstrap and t, whichever is wider.
+    """The 95% interval of `statistic` of the sum of (n, K) rows: studentised bootstrap or t, whichever is wider.
 
-    Each resample is measured in its own standard errors, by its jackknife (Efron & Tibshirani 1993, chapter 12), which
-    is what covers skewed numbers of few prompts. Where prompts take few values, such as 0 and 1, many resamples have no
-    error at all; there the t interval of the jackknife is the wider one and counts. Measured coverage is in
-    docs/results/metrics.md. NaN where nothing can be said: one prompt, or prompts that all agree.
+    Each resample is measured in its own standard errors, by its jackknife (Efron & Tibshirani 1993, chapter 12). This
+    is what covers skewed numbers of few prompts. If prompts take few values, such as 0 and 1, many resamples have no
+    error at all. There the t interval of the jackknife is the wider one and counts. Measured coverage is in
+    docs/results/metrics.md. The interval is NaN if nothing can be said: one prompt, or prompts that all agree.
     """
     n = len(counts)
     value, error = float(statistic(counts.sum(0))), float(leave_one_out(counts, statistic, np.ones((1, n)))[1][0])
@@ -147,7 +150,7 @@ def interval_of_sums(counts: NDArray, statistic: Statistic, resamples: int, seed
     found = []
     for draw in draws(n, resamples, seed, columns=counts.shape[1]):
         values, errors = leave_one_out(counts, statistic, draw)
-        told = errors > 1e-9 * error  # resamples of equal prompts have an error of rounding alone
+        told = errors > 1e-9 * error  # in resamples of equal prompts the error is mere rounding
         found.append((values[told] - value) / errors[told])
     distances = np.concatenate(found)
     least = stats.t.ppf([0.025, 0.975], n - 1)
@@ -156,9 +159,13 @@ def interval_of_sums(counts: NDArray, statistic: Statistic, resamples: int, seed
 
 
 def leave_one_out(counts: NDArray, statistic: Statistic, draw: NDArray) -> tuple[NDArray, NDArray]:
-    """(b,) values of resamples of (n, K) counts, and their (b,) standard errors by the jackknife; NaN where undefined.
+    """The values of resamples of (n, K) counts, (b,), and their standard errors by the jackknife, (b,); NaN if
+    undefined.
 
-    draw: (b, n), how often each row stands in each resample.
+    Args:
+        counts: (n, K).
+        statistic: (..., K) sums -> (...) values.
+        draw: (b, n), how often each row occurs in each resample.
     """
     n = len(counts)
     sums = draw @ counts  # (b, K)
@@ -176,22 +183,23 @@ def jackknife(
     seed: int = 0,
     bounds: tuple[float, float] = (-np.inf, np.inf),
 ) -> Jackknifed:
-    """`statistic` of all texts, and a 95% t interval from what it is without each of `blocks` random blocks of prompts.
+    """`statistic` of all texts, and a 95% t interval from its values without each of `blocks` random blocks of prompts.
 
     Var = (n - m) / (m B) sum_b (theta_b - mean)^2 for B blocks of m of n prompts: Shao & Wu 1989, and for m = 1
-    Quenouille and Tukey's. The jackknife variance is too large rather than too small (Efron & Stein 1981). What the
-    statistic loses by a smaller corpus it loses in every block alike, so that its dependence on size does not enter.
+    Quenouille and Tukey's. The jackknife variance is too large rather than too small (Efron & Stein 1981). A smaller
+    corpus changes the statistic in every block alike, so its dependence on size does not enter the interval.
 
     Args:
-        statistic: (k,) int64 numbers of texts, in order -> its value on those.
-        n: texts.
+        statistic: (k,) int64 numbers of texts, in order -> its value on those texts.
+        n: the number of texts.
         prompts: see `bootstrap`.
-        blocks: how many; with fewer than twice as many prompts, one for each prompt.
-        seed: of the blocks. Equal prompts, blocks and seed give equal blocks, so that two results can be compared.
-        bounds: of the statistic, for the interval.
+        blocks: the number of blocks. If there are fewer than twice as many prompts, there is one block for each prompt.
+        seed: the seed of the blocks. Equal prompts, blocks and seed give equal blocks, so that two results can be
+            compared.
+        bounds: the range of the statistic. The interval ends there.
 
     Raises:
-        ValueError: no texts, fewer than 2 blocks, or not a prompt for each text.
+        ValueError: there are no texts, fewer than 2 blocks, or not one prompt for each text.
 
     Example:
         >>> values = np.array([1.0, 2.0, 3.0, 4.0])
@@ -216,13 +224,15 @@ def jackknife(
 
 
 def jackknife_interval(value: float, left_out: NDArray, n: int) -> tuple[float, float]:
-    """The 95% t interval around `value` from its (B,) values without equal blocks of n prompts; see `jackknife`."""
+    """The 95% t interval around `value`, from its (B,) values without each of B equal blocks of n prompts; see
+    `jackknife`.
+    """
     half = jackknife_error(left_out, n) * stats.t.ppf(0.975, len(left_out) - 1)
     return float(value - half), float(value + half)
 
 
 def jackknife_error(left_out: NDArray, n: int) -> float:
-    """The standard error from the (B,) values without equal blocks of n prompts."""
+    """The standard error, from the (B,) values without each of B equal blocks of n prompts."""
     size = n // len(left_out)
     return float(np.sqrt((n - size) / size * np.mean((left_out - left_out.mean()) ** 2)))
 
@@ -230,12 +240,15 @@ def jackknife_error(left_out: NDArray, n: int) -> float:
 def over_runs(
     values: Sequence[float], what: str = "generation seeds", bounds: tuple[float, float] = (-np.inf, np.inf)
 ) -> Estimate:
-    """The mean of the values of several runs, with a 95% t interval: how far chance in `what` moves the mean.
+    """The mean of the values of several runs, with a 95% t interval: how far chance in `what` changes the mean.
 
-    `bounds` are those of the values.
+    Args:
+        values: the value of each run.
+        what: what differs between the runs.
+        bounds: the range of the values.
 
     Raises:
-        ValueError: no values.
+        ValueError: there are no values.
 
     Example:
         >>> over_runs([0.9, 0.92, 0.94]).how
@@ -251,9 +264,9 @@ def over_runs(
 
 
 def draws(n: int, resamples: int, seed: int, columns: int = 1) -> Iterator[NDArray]:
-    """(b, n) float64 tables: how often each of n prompts is drawn in each resample.
+    """Yield (b, n) float64 tables: how often each of n prompts is drawn in each resample.
 
-    columns: how many numbers are made of each of them at once, which bounds b.
+    `columns` is how many numbers are made of each entry at once. It limits b.
     """
     rng, step = np.random.default_rng(seed), max(1, CHUNK // (n * columns))
     for start in range(0, resamples, step):
@@ -261,7 +274,9 @@ def draws(n: int, resamples: int, seed: int, columns: int = 1) -> Iterator[NDArr
 
 
 def blocks_of(n: int, blocks: int, seed: int) -> NDArray:
-    """(n,) int64: the block of each prompt, all of one size; -1 for what is left over, which stays in everything."""
+    """(n,) int64: the block of each prompt. Blocks have one size. Prompts left over have block -1, and are never left
+    out.
+    """
     if n < 2 * blocks:
         return np.arange(n)
     order = np.random.default_rng(seed).permutation(n)
@@ -271,7 +286,7 @@ def blocks_of(n: int, blocks: int, seed: int) -> NDArray:
 
 
 def prompt_numbers(n: int, prompts: Sequence[Hashable] | None) -> NDArray:
-    """(n,) int64: which prompt each of n texts continues, numbered as they come."""
+    """(n,) int64: the number of the prompt that each of n texts continues, in order of first appearance."""
     if prompts is None:
         return np.arange(n)
     if len(prompts) != n:
@@ -281,7 +296,7 @@ def prompt_numbers(n: int, prompts: Sequence[Hashable] | None) -> NDArray:
 
 
 def grouped_sums(rows: NDArray, prompts: Sequence[Hashable] | None) -> NDArray:
-    """(N, K) counts of texts -> (n, K) of prompts."""
+    """(N, K) counts of texts -> (n, K) counts of prompts."""
     owners = prompt_numbers(len(rows), prompts)
     found = np.zeros((int(owners.max()) + 1, rows.shape[1]))
     np.add.at(found, owners, rows)
