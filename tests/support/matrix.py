@@ -8,7 +8,7 @@ A new part joins by one line: of GUIDES, PICKERS or RERANKERS, with its oracle.
 import contextlib
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -24,25 +24,26 @@ from transformers import (
 )
 
 import decoding
+from decoding.testing.reference import Reader, continue_texts
 from tests.support import tiny
 from tests.support.judges import TOKENIZER, as_text, judge, judges
-from tests.support.oracles import composed as composed
-from tests.support.oracles import methods as oracles
+from tests.support.oracles import methods
+from tests.support.oracles import parts as oracles
 
 PROMPTS = [[5, 9, 11, 30, 7], [8, 8, 3]]
 ASIDE = [[30, 31, 32, 33, 34, 35], [9]]
 NEW, EOS = 4, 17  # a token that these models say often, so that rows end at different steps
 MODEL, EXPERT, AMATEUR = (tiny.llama(seed) for seed in range(3))
+READER = Reader(MODEL)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A part of the matrix: its name, how it is made, and its oracle."""
+    """What has a row or a column: its name, the parts, and the oracle of each."""
 
     name: str
-    make: Callable[[], list[Any]]
-    oracle: Any
-    draws: bool = False
+    parts: Sequence[Any] = ()
+    oracles: Sequence[Any] = ()
 
 
 def forbid_sevens(tokens, logits):
@@ -52,67 +53,64 @@ def forbid_sevens(tokens, logits):
 
 def processed(processor, padded=True):
     """A processor of transformers as a guide's oracle; most see the padding of the batch."""
-    padding = lambda i: [tiny.PAD] * (max(map(len, PROMPTS)) - len(PROMPTS[i])) * padded
-    return lambda i: lambda ids, logits: processor(torch.tensor([padding(i) + ids]), logits[None].clone())[0]
+    padding = lambda text: [tiny.PAD] * (max(map(len, PROMPTS)) - len(text.prompt)) * padded
+    return lambda text, logits: processor(torch.tensor([padding(text) + text.tokens]), logits[None].clone())[0]
 
 
-def guided(*methods):
-    """Of one guide the logits are its sum of log p; each further one takes the model's logits off, as they are."""
-    together = lambda i: oracles.guided(*(method(i) for method in methods))
-    return lambda i: lambda ids, logits: together(i)(ids, logits) - (len(methods) - 1) * logits.logsumexp(-1)
+def aside(text):
+    return ASIDE[text.place]
 
 
-def negative(i):
-    return oracles.classifier_free_guidance(MODEL, PROMPTS[i], ASIDE[i], 1.8)
+negative = oracles.guided(lambda t: methods.classifier_free_guidance(MODEL, t.prompt, aside(t), 1.8))
+debias = oracles.guided(lambda t: methods.debias_sampling(MODEL, t.prompt, [aside(t)], 1.0, 0.02))
+context_aware = oracles.guided(lambda t: methods.context_aware(MODEL, t.prompt, aside(t), 0.5))
+contrastive_decoding = oracles.guided(lambda t: methods.contrastive_decoding(AMATEUR, t.prompt, 0.8, 1.0, 0.02))
+dexperts = oracles.guided(lambda t: methods.dexperts(EXPERT, AMATEUR, 1.5))
+steer = oracles.guided(lambda t: methods.steer(EXPERT, MODEL, t.prompt, aside(t), 0.3, 0.4))
 
 
-def debias(i):
-    return oracles.debias_sampling(MODEL, PROMPTS[i], [ASIDE[i]], 1.0, 0.02)
+def score(text) -> float:
+    return judge(as_text(text.prompt), as_text(text.new))
 
 
-GUIDES = [
-    Entry("none", list, lambda i: oracles.unguided),
-    Entry("DebiasSampling", lambda: [decoding.DebiasSampling(1.0, 0.02, ASIDE)], guided(debias)),
-    Entry("ContextAware", lambda: [decoding.ContextAware(ASIDE, 0.5)],
-          guided(lambda i: oracles.context_aware(MODEL, PROMPTS[i], ASIDE[i], 0.5))),
-    Entry("NegativePrompt", lambda: [decoding.NegativePrompt(ASIDE, 1.8)], guided(negative)),
-    Entry("ContrastiveDecoding", lambda: [decoding.ContrastiveDecoding(AMATEUR, 0.8, 0.02)],
-          guided(lambda i: oracles.contrastive_decoding(AMATEUR, PROMPTS[i], 0.8, 1.0, 0.02))),
-    Entry("DExperts", lambda: [decoding.DExperts(EXPERT, AMATEUR, 1.5)],
-          guided(lambda i: oracles.dexperts(EXPERT, AMATEUR, 1.5))),
-    Entry("Steer", lambda: [decoding.Steer(EXPERT, 0.3, 0.4, ASIDE)],
-          guided(lambda i: oracles.steer(EXPERT, MODEL, PROMPTS[i], ASIDE[i], 0.3, 0.4))),
-    Entry("two guides", lambda: [decoding.NegativePrompt(ASIDE, 1.8), decoding.DebiasSampling(1.0, 0.02, ASIDE)],
-          guided(negative, debias)),
-    Entry("a function", lambda: [forbid_sevens], lambda i: lambda ids, logits: forbid_sevens(ids, logits[None])[0]),
-    Entry("a LogitsProcessor", lambda: [NoRepeatNGramLogitsProcessor(2)], processed(NoRepeatNGramLogitsProcessor(2))),
-]  # fmt: skip
+# A new part joins by one line here.
 
 POINTS = [Fraction(1, 3), Fraction(5, 7)]
-PICKERS = [  # oracles of the generators of the prompts
-    Entry("Greedy", lambda: [decoding.Greedy()], lambda _: composed.greedy()),
-    Entry("Sample", lambda: [decoding.Sample()], lambda g: composed.sample(tiny.VOCABULARY, g), draws=True),
-    Entry("ContrastiveSearch", lambda: [decoding.ContrastiveSearch(3, 0.6)],
-          lambda _: composed.contrastive_search(MODEL, 3, 0.6)),
-    Entry("AdaptiveContrastiveSearch", lambda: [decoding.AdaptiveContrastiveSearch(2.0, 2, 4)],
-          lambda _: composed.adaptive_contrastive_search(MODEL, 2.0, 2, 4)),
-    Entry("FrustratinglySimple", lambda: [decoding.FrustratinglySimple(4, 0.5, 2)],
-          lambda _: composed.frustratingly_simple(4, 0.5, 2, 0.9)),
-    Entry("Mirostat", lambda: [decoding.Mirostat(2.0, 0.5)],
-          lambda g: composed.mirostat(tiny.VOCABULARY, g, 2.0, 0.5), draws=True),
-    Entry("ArithmeticSample", lambda: [decoding.ArithmeticSample(points=POINTS)],
-          lambda _: composed.arithmetic_sample(POINTS), draws=True),
-]  # fmt: skip
-
-
-def score(i: int, new: list[int]) -> float:
-    return judge(as_text(PROMPTS[i]), as_text(new))
-
-
+GUIDES = [
+    Entry("none"),
+    Entry("DebiasSampling", [decoding.DebiasSampling(1.0, 0.02, ASIDE)], [debias]),
+    Entry("ContextAware", [decoding.ContextAware(ASIDE, 0.5)], [context_aware]),
+    Entry("NegativePrompt", [decoding.NegativePrompt(ASIDE, 1.8)], [negative]),
+    Entry("ContrastiveDecoding", [decoding.ContrastiveDecoding(AMATEUR, 0.8, 0.02)], [contrastive_decoding]),
+    Entry("DExperts", [decoding.DExperts(EXPERT, AMATEUR, 1.5)], [dexperts]),
+    Entry("Steer", [decoding.Steer(EXPERT, 0.3, 0.4, ASIDE)], [steer]),
+    Entry(
+        "two guides",
+        [decoding.NegativePrompt(ASIDE, 1.8), decoding.DebiasSampling(1.0, 0.02, ASIDE)],
+        [negative, debias],
+    ),
+    Entry("a function", [forbid_sevens], [lambda text, logits: forbid_sevens(None, logits[None])[0]]),
+    Entry("a LogitsProcessor", [NoRepeatNGramLogitsProcessor(2)], [processed(NoRepeatNGramLogitsProcessor(2))]),
+]
+PICKERS = [
+    Entry("Greedy", [decoding.Greedy()], [oracles.greedy]),
+    Entry("Sample", [decoding.Sample()], [oracles.sample]),
+    Entry("ContrastiveSearch", [decoding.ContrastiveSearch(3, 0.6)], [oracles.contrastive_search(3, 0.6)]),
+    Entry(
+        "AdaptiveContrastiveSearch",
+        [decoding.AdaptiveContrastiveSearch(2.0, 2, 4)],
+        [oracles.adaptive_contrastive_search(2.0, 2, 4)],
+    ),
+    Entry(
+        "FrustratinglySimple", [decoding.FrustratinglySimple(4, 0.5, 2)], [oracles.frustratingly_simple(4, 0.5, 2, 0.9)]
+    ),
+    Entry("Mirostat", [decoding.Mirostat(2.0, 0.5)], [oracles.mirostat(2.0, 0.5)]),
+    Entry("ArithmeticSample", [decoding.ArithmeticSample(points=POINTS)], [oracles.arithmetic_sample(POINTS)]),
+]
 RERANKERS = [
-    Entry("none", list, None),
-    Entry("BestOfN", lambda: [decoding.BestOfN(judges, 2)], (None, 2, 1, score)),
-    Entry("Rerank", lambda: [decoding.Rerank(judges, every=1, samples=2, beams=2)], (1, 2, 2, score)),
+    Entry("none"),
+    Entry("BestOfN", [decoding.BestOfN(judges, 2)], [oracles.reranked(None, 2, 1, score)]),
+    Entry("Rerank", [decoding.Rerank(judges, every=1, samples=2, beams=2)], [oracles.reranked(1, 2, 2, score)]),
 ]
 
 # Options of the call, which build transformers' own processors; the warpers need do_sample=True.
@@ -127,40 +125,51 @@ BUILT = [
 WARPING = [processed(TemperatureLogitsWarper(0.8)), processed(TopKLogitsWarper(12)), processed(TopPLogitsWarper(0.95))]
 
 
-def options(picker: Entry, with_processors: bool) -> tuple[dict[str, Any], Callable]:
-    """The call's options, and their oracle. Greedy refuses do_sample."""
+def options(picker: Entry, with_processors: bool) -> tuple[dict[str, Any], Callable | None]:
+    """The call's options, and the oracle of what they build. Greedy refuses do_sample."""
+    [part] = picker.parts
     if not with_processors:
-        return (UNWARPED if picker.draws else {"do_sample": False}), lambda i, new, logits: logits
-    warped = picker.name != "Greedy"
+        return (UNWARPED if part.draws else {"do_sample": False}), None
 
-    def process(i, new, logits):
-        for one in [*BUILT, *(WARPING if warped else [])]:
-            logits = one(i)(PROMPTS[i] + new, logits)
+    def process(text, logits):
+        for one in [*BUILT, *(WARPING if part.warped else [])]:
+            logits = one(text, logits)
         return logits
 
-    return {**PROCESSORS, **(WARPERS if warped else {"do_sample": False})}, process
+    return {**PROCESSORS, **(WARPERS if part.warped else {"do_sample": False})}, process
 
 
-def generators() -> list[torch.Generator]:
-    return [torch.Generator().manual_seed(i) for i in range(len(PROMPTS))]
+def generators() -> dict[int, torch.Generator]:
+    return {place: torch.Generator().manual_seed(place) for place in range(len(PROMPTS))}
 
 
 def generate(guide: Entry, picker: Entry, reranker: Entry, **call: Any) -> list[list[int]]:
     """The new tokens of each prompt, in one left-padded batch."""
     inputs = tiny.batch(PROMPTS)
-    parts = [*guide.make(), *picker.make(), *reranker.make()]
-    call = {"eos_token_id": EOS, "max_new_tokens": NEW, "generator": generators(), "tokenizer": TOKENIZER} | call
+    parts = [*guide.parts, *picker.parts, *reranker.parts]
+    randomness = list(generators().values())
+    call = {"eos_token_id": EOS, "max_new_tokens": NEW, "generator": randomness, "tokenizer": TOKENIZER} | call
     out = decoding.generate(MODEL, **inputs, processors=parts, **call)
     rows = out[:, inputs["input_ids"].shape[1] :].tolist()
     return [row[: row.index(EOS) + 1] if EOS in row else row for row in rows]
 
 
-def expect(guide: Entry, picker: Entry, reranker: Entry, process: Callable) -> list[list[int]]:
-    """The same by the composed oracles."""
-    pick = picker.oracle(generators())
-    return composed.compose(
-        MODEL, PROMPTS, NEW, pick, eos=EOS, guide=guide.oracle, process=process, rerank=reranker.oracle
+def expect(guide: Entry, picker: Entry, reranker: Entry, process: Callable | None) -> list[list[int]]:
+    """The same by the oracles, put together by the reference loop of `decoding.testing`."""
+    [part], [pick], prompts = picker.parts, picker.oracles, dict(enumerate(PROMPTS))
+    texts = continue_texts(
+        READER,
+        prompts,
+        NEW,
+        pick,
+        eos=EOS,
+        guides=guide.oracles,
+        processors=process,
+        rerank=reranker.oracles[0] if reranker.oracles else None,
+        width=reranker.parts[0].width if reranker.parts else 1,
+        generators=generators() if part.draws else None,
     )
+    return [text.new for text in texts]
 
 
 # Cost
