@@ -94,7 +94,13 @@ def test_modules_import_what_they_need_and_not_the_face_of_their_package():
 
 def test_only_the_engine_touches_caches_masks_and_positions():
     words = ("past_key_values", "attention_mask", "position_ids", "reorder_cache", "crop")
-    of_the_call = ("jobs.continuation", "guides.second_prompts", "guides.processor", "calibration")
+    of_the_call = (
+        "testing.tiny_models",
+        "jobs.continuation",
+        "guides.second_prompts",
+        "guides.processor",
+        "calibration",
+    )
     allowed = {f"decoding.{name}": {"attention_mask"} for name in of_the_call} | {
         "decoding.outputs": {"past_key_values"},
         "decoding.generation": {"attention_mask", "past_key_values"},  # of the call: do they fit?
