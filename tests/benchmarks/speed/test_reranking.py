@@ -92,4 +92,4 @@ def test_a_row_for_each_way_and_their_ratio(folder, capsys):
     ],
 )
 def test_calls_that_cannot_work_are_a_line(call, words, capsys):
-    assert words in refusal(rerank.main, call, capsys)
+    assert words in refusal(command.main, call, capsys)

@@ -168,7 +168,7 @@ def test_every_scorer_gets_a_row_and_a_killed_run_goes_on(documents, votes, tmp_
 def test_calls_that_cannot_work_are_a_line(documents, tmp_path, capsys, call, words):
     (tmp_path / "other.jsonl").write_text(json.dumps({"prompt": "a", "continuation": "b"}) + "\n")
     given = [text.format(folder=tmp_path, documents=documents) for text in call]
-    assert words in refusal(judging.main, [documents, *given], capsys)
+    assert words in refusal(command.main, [documents, *given], capsys)
 
 
 def test_a_ranker_that_knows_the_documents_is_told():
