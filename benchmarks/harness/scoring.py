@@ -1,4 +1,4 @@
-"""Scores of texts, however they were made: of a folder of the harness, or of a file of continuations."""
+"""Scores of texts, whatever made them: of a folder of the harness, or of a file of continuations."""
 
 import hashlib
 import json
@@ -26,7 +26,13 @@ HUMAN = "human"  # the name of the human texts, in notes
 
 @dataclass(frozen=True)
 class Continued:
-    """A file's texts: N prefixes, N references, and runs of N continuations each."""
+    """The texts of a file.
+
+    Args:
+        prefixes: N prefixes.
+        references: N human continuations.
+        runs: runs of N continuations each.
+    """
 
     prefixes: list[str]
     references: list[str]
@@ -34,10 +40,11 @@ class Continued:
 
     @classmethod
     def read(cls, file: Path) -> "Continued":
-        """JSON lines with `prefix`, `reference` and `continuations`, a list of runs; .gz or not.
+        """Read JSON lines with `prefix`, `reference` and `continuations`, a list with one text for each run; .gz or
+        not.
 
         Raises:
-            ValueError: with the line, from 1.
+            ValueError: a line is wrong. The message has its number, from 1.
         """
         found: list[tuple[str, str, list[str]]] = []
         for _, place, line in read_lines(file):
@@ -61,33 +68,42 @@ class Continued:
 
 
 class Notes:
-    """What a reader must know beside the numbers: warnings, metrics that were left out, too few prompts.
+    """Notes for the reader of the numbers: warnings, metrics that were left out, too few prompts.
 
-    Each is said once, with the names of the runs that it is about.
+    Equal notes are made one, with the names of the runs that it is about.
     """
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, str, bool], list[str]] = {}
 
     def add(self, metric: str, text: str, of: str, few: bool = False) -> None:
-        """Note a text about a metric of one run. few: whether the metric needs more prompts than there are."""
+        """Add a note about a metric of one run.
+
+        Args:
+            metric: the name of the metric.
+            text: the note.
+            of: the name of the run.
+            few: whether the metric needs more prompts than there are.
+        """
         names = self._found.setdefault((metric, " ".join(text.split()), few), [])
         if of not in names:
             names.append(of)
 
     def as_json(self) -> list[dict[str, Any]]:
-        """For scores.json: `metric`, `text`, `few` and `of`, the names of the runs."""
+        """The notes for scores.json: `metric`, `text`, `few` and `of`, the names of the runs."""
         return [{"metric": m, "text": text, "few": few, "of": of} for (m, text, few), of in self._found.items()]
 
 
 def measure(metrics: Iterable[Metric], texts: Texts, notes: Notes, name: str) -> dict[str, Estimate]:
-    """Every metric of one run.
+    """Compute every metric of one run.
 
-    A metric that cannot be had of these texts is left out. What it says instead, and what it warns of, goes into the
-    notes.
+    A metric that cannot be computed for these texts is left out. Its error and its warnings go into the notes.
 
     Args:
-        notes: are added to. name: of the run, for the notes.
+        metrics: the metrics to compute.
+        texts: the texts of the run.
+        notes: notes are added to these.
+        name: the name of the run, for the notes.
     """
     found = {}
     prompts = len(set(texts.prompts))
@@ -111,10 +127,9 @@ def measure(metrics: Iterable[Metric], texts: Texts, notes: Notes, name: str) ->
 
 
 def score_file(file: Path, metrics: Sequence[Metric], judge: Judge | None) -> dict[str, Any]:
-    """What `score FILE --json` prints: runs, the human reference, and the signature of all of it.
+    """The scores that `score FILE --json` prints: runs, the human reference, and one signature for all of them.
 
-    Runs and reference have value, low and high of each metric and no more; how each interval was made is in the
-    signature.
+    Runs and reference have only the value, low and high of each metric. How each interval was made is in the signature.
     """
     found = Continued.read(file)
     prompts = list(range(len(found.prefixes)))
@@ -136,13 +151,14 @@ def score_file(file: Path, metrics: Sequence[Metric], judge: Judge | None) -> di
 
 
 def score_folder(folder: Path, metrics: Sequence[Metric], judge: Judge | None) -> dict[str, Any]:
-    """What `score FOLDER` writes to scores.json: systems, the human reference, comparisons of each two systems.
+    """The scores that `score FOLDER` writes to scores.json: systems, the human reference, and comparisons of each two
+    systems.
 
-    Several seeds of a system are pooled where the metric is a sum over texts, resampled by prompt; of the others the
-    runs' mean is given, with their t interval.
+    If a metric is a sum over texts, several seeds of a system are pooled and resampled by prompt. For any other metric
+    the mean of the runs is given, with their t interval.
 
     Raises:
-        ValueError: no texts of a finished or unfinished run there.
+        ValueError: the folder has no texts of a run, finished or not.
     """
     settings = read_settings(folder)
     every = Rows(folder, reads_only=True).rows
@@ -198,7 +214,10 @@ def finite(value: Any) -> Any:
 
 
 def keep_shared(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
-    """Of an unfinished run, the rows of prompts that every decoder and seed has, and how many; all and 0, for none."""
+    """The rows of an unfinished run whose prompts every system and seed has continued, and the number of these prompts.
+
+    If there are no such prompts, it is all rows and 0.
+    """
     runs: dict[tuple[str, int], set[str]] = {}
     for row in rows:
         runs.setdefault((row["decoder"], row["seed"]), set()).add(name_of(row))
@@ -207,12 +226,12 @@ def keep_shared(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
 
 
 def name_of(row: dict[str, Any]) -> str:
-    """Of a row's prompt."""
+    """A hash that identifies a row's prompt."""
     return hashlib.sha256(json.dumps([row["prompt"], row["prefix"]]).encode()).hexdigest()
 
 
 def curves_of(metrics: Sequence[Metric], texts: Texts) -> dict[str, Any]:
-    """The isotropy of every layer, if it is asked for: of all texts, and language by language where they say theirs."""
+    """The isotropy of every layer, of all texts and by language, if the metric is asked for."""
     layers = texts.layers_by_language if any(metric.name == "isotropy" for metric in metrics) else {}
     return {
         "isotropy": by_layer(layers.get(None, [])) or None,
@@ -221,12 +240,12 @@ def curves_of(metrics: Sequence[Metric], texts: Texts) -> dict[str, Any]:
 
 
 def by_layer(layers: Sequence[Any]) -> list[list[float]]:
-    """(layer, isotropy within texts) of each."""
+    """(layer, isotropy within texts) of each layer."""
     return [[layer.layer, layer.within.value] for layer in layers]
 
 
 def line_of(settings: dict[str, Any], decoder: str, seeds: Sequence[int], rows: Sequence[dict[str, Any]]) -> str:
-    """What a system's numbers depend on, in one line, as sacreBLEU has it."""
+    """All that a system's numbers depend on, in one line, in the form of sacreBLEU."""
     plan: dict[str, Any] = next((plan for plan in settings["decoders"] if plan["name"] == decoder), {})
     made = [f"{part.get('part')}({arguments_of(part)})" for part in plan.get("parts", [])]
     options = ",".join(f"{name}={value}" for name, value in plan.get("options", {}).items())
@@ -242,7 +261,7 @@ def line_of(settings: dict[str, Any], decoder: str, seeds: Sequence[int], rows: 
 
 
 def arguments_of(part: dict[str, Any]) -> str:
-    """A part's arguments, those that are parts or scorers by their JSON."""
+    """The arguments of a part in one line. Arguments that are parts or scorers are written as JSON."""
     return ",".join(
         f"{name}={json.dumps(value) if isinstance(value, dict) else value}"
         for name, value in part.items()
@@ -251,7 +270,7 @@ def arguments_of(part: dict[str, Any]) -> str:
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """The task of a folder."""
+    """The settings of a folder: its task and what the texts were made with."""
     try:
         return json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -269,7 +288,7 @@ def texts_of(rows: Sequence[dict[str, Any]], judge: Judge | None) -> Texts:
 
 
 def human_texts(texts: Texts) -> Texts:
-    """The references in the place of the continuations."""
+    """The same texts with the references in place of the continuations."""
     return replace(texts, continuations=texts.references, seconds=None, known={})
 
 
@@ -281,7 +300,7 @@ def measure_pooled(
     notes: Notes,
     name: str,
 ) -> dict[str, Estimate]:
-    """The metrics of all runs of a system, see `score_folder`; the last four arguments are those of `measure`."""
+    """The metrics of all runs of a system; see `score_folder`. The last two arguments are those of `measure`."""
     if len(runs) == 1:
         return scored[0]
     found: dict[str, Estimate] = {}
@@ -297,7 +316,7 @@ def measure_pooled(
 
 
 def compare_all(systems: dict[str, dict[str, Estimate]]) -> list[dict[str, Any]]:
-    """Each two systems by each metric that a paired test fits; `p` as it is, `p_holm` for all of a metric's at once."""
+    """Compare each two systems by each metric that has a paired test. `p_holm` is corrected for all pairs of it."""
     found = []
     names = dict.fromkeys(name for metrics in systems.values() for name in metrics)
     for name in names:
@@ -305,7 +324,7 @@ def compare_all(systems: dict[str, dict[str, Estimate]]) -> list[dict[str, Any]]
         for (a, of_a), (b, of_b) in combinations(systems.items(), 2):
             try:
                 compared = compare_paired(of_a[name], of_b[name], permutations=1999)
-            except (ValueError, KeyError):  # no paired test fits, or one of them is of other prompts
+            except (ValueError, KeyError):  # no paired test fits, or the two have other prompts
                 continue
             rows.append({"a": a, "b": b, "metric": name} | {
                 field: getattr(compared, field) for field in ("difference", "low", "high", "p", "how", "n")
@@ -324,7 +343,7 @@ def ceiling(scored: Sequence[dict[str, Estimate]]) -> dict[str, Any]:
 
 
 def as_json(metrics: dict[str, Estimate]) -> dict[str, Any]:
-    """Estimates for JSON, without MAUVE's curves, which stand elsewhere."""
+    """Estimates for JSON, without MAUVE's curves, which have their own place."""
     found = {name: estimate.as_dict() for name, estimate in metrics.items()}
     for entry in found.values():
         entry.pop("frontier", None)
@@ -335,12 +354,12 @@ NUMBERS = ("value", "low", "high")
 
 
 def numbers_of(metrics: dict[str, Any]) -> dict[str, Any]:
-    """Of each metric of `as_json`, the value and its interval."""
+    """The value and the interval of each metric of `as_json`."""
     return {name: {field: entry[field] for field in NUMBERS} for name, entry in metrics.items()}
 
 
 def more_of(metrics: dict[str, Any]) -> dict[str, Any]:
-    """Of each metric of `as_json`, what the interval is, of how many, p, and what else belongs to the number."""
+    """All but the value and the interval of each metric of `as_json`: how the interval was made, n, p, and so on."""
     return {
         name: {field: value for field, value in entry.items() if field not in NUMBERS}
         for name, entry in metrics.items()
@@ -348,7 +367,7 @@ def more_of(metrics: dict[str, Any]) -> dict[str, Any]:
 
 
 def sign(judge: Judge | None, scored: Sequence[dict[str, Estimate]]) -> dict[str, Any]:
-    """What the numbers depend on, beside the texts."""
+    """All that the numbers depend on, beside the texts."""
     from importlib.metadata import version
 
     packages = ("decoding-toolkit", "mauve-text", "faiss-cpu", "torch", "transformers", "numpy", "scikit-learn")

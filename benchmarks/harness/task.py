@@ -1,4 +1,4 @@
-"""What a benchmark run is: prompts of a corpus, and decoders to continue them with; read from a small TOML file."""
+"""A benchmark task: the prompts of a corpus, and the systems that continue them. It is read from a small TOML file."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ from scorers._common.checks import require_count
 from .corpora import Corpora, Corpus
 from .parts import build_part, check_part, find_class
 
-# what a decoder's own options may not say: the task says it, or it would change what a row of output is
+# options that a system may not set: the task sets them, or they would change what a row of output is
 RESERVED = {
     "max_new_tokens", "max_length", "num_return_sequences", "return_dict_in_generate", "streamer", "generator",
     "processors", "tokenizer", "custom_generate",
@@ -26,20 +26,20 @@ RESERVED = {
 
 @dataclass(frozen=True)
 class System:
-    """A decoder by name: parts and options of `decoding.generate`, as in the Python API.
+    """A named set of parts and options of `decoding.generate`, as in the Python API.
 
     Args:
-        name: of the rows it makes.
+        name: its name, which stands in the rows that it makes.
         parts: tables with `part`, the name of a class of `decoding`, and its arguments. A class of your own is
             "package.module:Class": any guide, picker, reranker or `transformers.LogitsProcessor` that can be imported.
-            An argument may itself be a table with `part` or, of the package `scorers` or your own, `scorer`; with
-            `from`, its `from_pretrained` makes it ("": of its default). The model and its tokenizer are filled in where
-            a class takes them and the table does not say.
-        options: of `generate`: `do_sample`, `top_p`, `num_beams`, ...
+            An argument may itself be a table with `part`, or with `scorer` for a class of the package `scorers` or your
+            own. With `from`, the class's `from_pretrained` makes the object ("" stands for its default). The model and
+            its tokenizer are filled in if a class takes them and the table does not give them.
+        options: options of `generate`: `do_sample`, `top_p`, `num_beams`, ...
 
     Raises:
-        ValueError: a name that is no part, a module that cannot be imported, an argument that it does not take, an
-            option that the task decides.
+        ValueError: a name is not that of a part, a module cannot be imported, a part does not take an argument, or the
+            task sets an option.
     """
 
     name: str
@@ -68,7 +68,7 @@ class System:
         """The parts, for `decoding.generate(processors=)`.
 
         Raises:
-            ValueError: what a part says of its arguments.
+            ValueError: a part refuses its arguments.
         """
         with self._named():
             return [build_part(part, model, tokenizer) for part in self.parts]
@@ -83,16 +83,19 @@ class System:
 
 @dataclass(frozen=True)
 class Task:
-    """Everything that a run's texts depend on, but for the model.
+    """All that the texts of a run depend on, except the model.
 
     Args:
-        name: of the task. corpus: where prompts come from; of several, in turns.
-        prefix_tokens: to continue; new_tokens: to make, and of the human reference. prompts: how many; None: all.
-        seeds: one run for each, of the decoders that draw; the others run once, under the first.
-        decoders: at least one, by different names.
+        name: the name of the task.
+        corpus: where prompts come from. Several corpora take turns.
+        decoders: the systems, at least one, with different names.
+        prefix_tokens: how many tokens of a text are the prompt.
+        new_tokens: how many tokens are made, and how long the human reference is.
+        prompts: how many prompts there are. None: all.
+        seeds: a system that draws has a run for each seed. Any other system has one run, under the first seed.
 
     Raises:
-        ValueError: in one line, for what is wrong with a task's file.
+        ValueError: something is wrong with the task's file. The message has one line.
     """
 
     name: str
@@ -114,12 +117,13 @@ class Task:
 
     @classmethod
     def read(cls, name: str) -> "Task":
-        """The task of a TOML file, or of one that the package carries, by its name.
+        """Read the task of a TOML file, or of one that the package carries, by its name.
 
-        `base` names a file beside it that says what this one does not.
+        If the file has a key `base`, it names another file beside it. Keys that are not in the file are taken from that
+        one.
 
         Raises:
-            ValueError: no such file, or what is wrong with it.
+            ValueError: there is no such file, or something is wrong with it.
         """
         path = Path(name)
         if not path.suffix and (inside := files("benchmarks") / "tasks" / f"{name}.toml").is_file():
@@ -139,7 +143,7 @@ class Task:
 
     @classmethod
     def of(cls, table: Mapping[str, Any], base: Path = Path()) -> "Task":
-        """The task of a parsed file; `base` is where its relative paths start."""
+        """Make the task of a parsed file. Relative paths start at `base`."""
         known = {field.name for field in fields(cls)}
         for name in table.keys() - known:
             raise ValueError(f"there is no {name!r} in a task: {', '.join(sorted(known))}")
@@ -155,12 +159,12 @@ class Task:
 
     @cached_property
     def hash(self) -> str:
-        """Of everything in it."""
+        """A hash of everything in the task."""
         return digest({field.name: plain(getattr(self, field.name)) for field in fields(self)})
 
 
 def make(kind: Any, table: Any, what: str, **more: Any) -> Any:
-    """An object of a table; ValueError for keys that it does not have."""
+    """Make an object of a table. Raises ValueError for keys that the object does not have."""
     known = {field.name for field in fields(kind)} - more.keys()
     if not isinstance(table, Mapping) or table.keys() - known:
         wrong = sorted(table.keys() - known) if isinstance(table, Mapping) else table
@@ -172,7 +176,7 @@ def make(kind: Any, table: Any, what: str, **more: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """For JSON; where a task's file lies makes no difference."""
+    """The value as JSON takes it. The folder of a task's file is left out, so that it makes no difference."""
     if isinstance(value, Corpora):
         return [plain(part) for part in value.parts] if len(value.parts) > 1 else plain(value.parts[0])
     if isinstance(value, (Corpus, System)):
@@ -183,7 +187,7 @@ def plain(value: Any) -> Any:
 
 
 def digest(value: Any) -> str:
-    """The first 16 hexadecimal digits of the SHA-256 of its JSON."""
+    """The first 16 hexadecimal digits of the SHA-256 of the JSON of a value."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 

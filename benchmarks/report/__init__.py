@@ -1,1 +1,1 @@
-"""Tables, pictures and pages of what was measured."""
+"""Reports of what was measured: tables, plots and pages."""

@@ -1,8 +1,8 @@
-"""What came of a run, for readers: report.md, report.tex, report.svg, and report.html, a file that needs no network.
+"""Build the report of a run: report.md, report.tex, report.svg, and report.html, a file that needs no network.
 
-The page is rendered from `page/`. Its table is there without scripts; plots and texts are drawn by its script from the
-data that the page carries. No text of a model is ever read as markup: jinja2 escapes what it writes, the data are JSON
-without `<`, and the page's policy runs no script but its own, known by its hash.
+The page is rendered from `page/`. Its table is there without scripts. Its script draws plots and texts from the data
+that the page carries. No text of a model is ever read as markup: jinja2 escapes all that it writes, the data are JSON
+without `<`, and the page's policy allows only its own script, known by its hash.
 """
 
 import json
@@ -24,19 +24,19 @@ from .terminal import show
 
 __all__ = ["html", "latex", "markdown", "report", "show"]
 
-SCRIPTS = ("base.js", "table.js", "plots.js", "samples.js")  # behind the elements that traces are made of too
-COLOURS = 12  # that page.css has
+SCRIPTS = ("base.js", "table.js", "plots.js", "samples.js")  # after elements.js, which traces share
+COLOURS = 12  # the number of colours in page.css
 
 
 def report(folder: Path, output: Path) -> list[Path]:
     """Write report.md, report.tex, report.svg and report.html, each in one move, and return their paths.
 
     Args:
-        folder: that holds scores.json and, for the texts of the page, generations.jsonl.
-        output: a folder; it is made.
+        folder: a folder with scores.json and, for the texts of the page, generations.jsonl.
+        output: the folder to write to. It is made if it is missing.
 
     Raises:
-        ValueError: no scores.json there, or one that is no table of scores.
+        ValueError: there is no scores.json, or it is not a table of scores.
 
     Example:
         >>> import tempfile
@@ -55,7 +55,7 @@ def report(folder: Path, output: Path) -> list[Path]:
     files = [output / name for name in ("report.md", "report.tex", "report.svg", "report.html")]
     for file in files:
         with replacing(file) as scratch:
-            if file.name in pages:  # half a surrogate pair in a name is no reason to fail
+            if file.name in pages:  # do not fail because of half a surrogate pair in a name
                 scratch.write_bytes(pages[file.name].encode("utf-8", errors="replace"))
             else:
                 plots.draw(scores, scratch)
@@ -63,10 +63,10 @@ def report(folder: Path, output: Path) -> list[Path]:
 
 
 def read_scores(folder: Path) -> dict[str, Any]:
-    """The scores of a folder.
+    """Read the scores of a folder.
 
     Raises:
-        ValueError: there are none, or they are no table.
+        ValueError: there are none, or they are not a table.
     """
     file = folder / "scores.json"
     try:
@@ -81,10 +81,12 @@ def read_scores(folder: Path) -> dict[str, Any]:
 
 
 def read_generations(folder: Path) -> list[dict[str, Any]]:
-    """The texts of a folder, without a last line that is being written; those its task.json names, if it has one.
+    """Read the texts of a folder. If it has a task.json, only those that it names.
+
+    A last line that is still being written is left out.
 
     Raises:
-        ValueError: a whole line that is not a row, with its number.
+        ValueError: a complete line is not a row. The message has its number.
     """
 
     def check(row: Any, place: str) -> dict[str, Any]:
@@ -92,7 +94,7 @@ def read_generations(folder: Path) -> list[dict[str, Any]]:
         return row
 
     rows: dict[str, dict[str, Any]] = {}
-    for file in sorted(folder.glob("generations*.jsonl")):  # of several processes, those of a run that was killed
+    for file in sorted(folder.glob("generations*.jsonl")):  # a killed run may leave files of several processes
         found = read_json_lines(file, check, stranger=" is no text of a benchmark: give another folder")
         rows |= {row["key"]: row for row in found}
     try:
@@ -106,11 +108,11 @@ def html(scores: Mapping[str, Any], generations: Iterable[Mapping[str, Any]]) ->
     """The page: the table, plots of one metric against another, curves, comparisons, and the texts themselves.
 
     Args:
-        scores: what scores.json holds.
-        generations: rows of generations.jsonl; those of decoders without scores are left out, and counted on the page.
+        scores: the content of scores.json.
+        generations: rows of generations.jsonl. Those of systems without scores are left out, and the page names these.
 
     Raises:
-        ValueError: these are no scores.
+        ValueError: these are not scores.
 
     Example:
         >>> page = html({"task": "<b>", "metrics": {}, "systems": []}, [])
@@ -153,7 +155,7 @@ def html(scores: Mapping[str, Any], generations: Iterable[Mapping[str, Any]]) ->
 
 
 def finite(value: Any) -> Any:
-    """None for numbers that JSON does not have."""
+    """The value with None for every number that JSON does not have, at any depth."""
     if isinstance(value, Mapping):
         return {str(name): finite(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
@@ -162,7 +164,7 @@ def finite(value: Any) -> Any:
 
 
 def describe(scores: Mapping[str, Any], columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What the plots are drawn of: metrics, the entries of each row, curves, and pairs."""
+    """The data of the plots: metrics, the entries of each row, curves, and pairs."""
     metrics: dict[str, Any] = {
         column.name: {
             "title": column.heading, "unit": column.unit, "better": column.better,
@@ -194,7 +196,7 @@ def describe(scores: Mapping[str, Any], columns: Sequence[Column], rows: Sequenc
 
 
 def tokens_a_second(scores: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]] | None:
-    """Of each system, all tokens over all seconds; None where the rows do not say."""
+    """All tokens of each system over all its seconds. None if the rows do not have them."""
     found = []
     for system in scores["systems"]:
         own = [row for row in rows if row["decoder"] == system["decoder"] and row.get("seconds") and "tokens" in row]
@@ -204,7 +206,7 @@ def tokens_a_second(scores: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
 
 
 def gather(rows: Iterable[Mapping[str, Any]], systems: Sequence[str]) -> dict[str, Any]:
-    """Prompts, each once, and for each its texts: system, seed, text, tokens, whether it ended, seconds."""
+    """The prompts, each once, with their texts: system, seed, text, tokens, whether it ended, seconds."""
     place = {name: i for i, name in enumerate(systems)}
     prompts: dict[tuple[Any, str], dict[str, Any]] = {}
     for row in rows:
@@ -224,7 +226,7 @@ def gather(rows: Iterable[Mapping[str, Any]], systems: Sequence[str]) -> dict[st
 
 
 def ranges(scores: Mapping[str, Any], column: Column) -> list[dict[str, float] | None]:
-    """Where each value and interval of a column lies on a line of 2 to 98 per cent, the human value with it."""
+    """The position of each value and interval of a column, and of the human value, on a line from 2 to 98 per cent."""
     rows = [scores.get("reference") or {}, *(system["metrics"] for system in scores["systems"])]
     found = [tables.entry(metrics, column.name) for metrics in rows]
     every = [number for one in found for name in ("value", "low", "high") if (number := one.get(name)) is not None]

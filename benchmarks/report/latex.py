@@ -12,16 +12,16 @@ TEX = str.maketrans({
     ">": r"\textgreater{}", "|": r"\textbar{}", "`": r"\textasciigrave{}", "[": "{[}", "]": "{]}", "*": "{*}",
     **{sign: "\\" + sign for sign in "&%$#_{}"},
 })  # fmt: skip  # fmt: skip
-PANEL = 4  # metrics that stand side by side on a printed page
+PANEL = 4  # how many metrics stand side by side on a printed page
 
 
 def latex(scores: Mapping[str, Any]) -> str:
-    """Tables for a paper: booktabs, four metrics in each, as a column of text is wide; the best in bold.
+    """Tables for a paper, with booktabs: four metrics in each, as fits a column of text. The best values are bold.
 
-    Needs `booktabs`; names that are not ASCII need XeLaTeX, LuaLaTeX, or fonts that have them.
+    It needs `booktabs`. Names that are not ASCII need XeLaTeX, LuaLaTeX, or fonts that have the characters.
 
     Args:
-        scores: what scores.json holds.
+        scores: the content of scores.json.
 
     Example:
         >>> systems = [{"decoder": "top_p", "metrics": {"mauve": {"value": 0.08}}}]
@@ -51,7 +51,7 @@ def latex(scores: Mapping[str, Any]) -> str:
 
 
 def tabular(columns: Sequence[Column], rows: Sequence[str]) -> Iterator[str]:
-    """Some of the columns in LaTeX, the intervals below the values."""
+    """Yield the lines of some of the columns in LaTeX, with the intervals below the values."""
     yield rf"  \begin{{tabular}}{{l{'r' * len(columns)}}}"
     yield r"    \toprule"
     yield f"    {tex_row(['', *map(tex_heading, columns)])}"
@@ -71,12 +71,12 @@ def tabular(columns: Sequence[Column], rows: Sequence[str]) -> Iterator[str]:
 
 
 def tex(text: Any) -> str:
-    """Text that LaTeX leaves as it is; two hyphens are no dash."""
+    """Text in which LaTeX's special characters are escaped, and two hyphens do not become a dash."""
     return re.sub("-(?=-)", "-{}", " ".join(str(text).split()).translate(TEX))
 
 
 def tex_heading(column: Column) -> str:
-    """Title, unit and sign, a word a line: intervals are narrow."""
+    """Title, unit and sign, with a word on each line, since the columns are narrow."""
     words = [tex(word) for word in column.heading.split()] or [""]
     words[-1] = f"{words[-1]} {TEX_SIGNS.get(column.better or '', '')}".strip()
     stack = r" \\ ".join(words)
@@ -84,12 +84,12 @@ def tex_heading(column: Column) -> str:
 
 
 def digits(text: str) -> str:
-    """A number in LaTeX, with a minus sign."""
+    """A number in LaTeX, with a proper minus sign."""
     return "--" if text == MISSING else text.replace("-", "$-$").replace(DAGGER, r"$^\dagger$")
 
 
 def tex_range(cell: Cell) -> str:
-    """An interval, small."""
+    """An interval in small type."""
     return rf"\scriptsize{{[}}{digits(cell.low or '')}, {digits(cell.high or '')}{{]}}" if cell.low else ""
 
 

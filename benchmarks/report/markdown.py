@@ -24,10 +24,10 @@ from .tables import (
 
 
 def markdown(scores: Mapping[str, Any]) -> str:
-    """A page of Markdown, as GitHub reads it: the table, what its columns are, comparisons in pairs, the signature.
+    """A page of Markdown, as GitHub reads it: the table, what its columns are, comparisons in pairs, and the signature.
 
     Args:
-        scores: what scores.json holds.
+        scores: the content of scores.json.
 
     Example:
         >>> how = {"title": "MAUVE", "better": "higher"}
@@ -55,7 +55,7 @@ def markdown(scores: Mapping[str, Any]) -> str:
 
 
 def by_language(scores: Mapping[str, Any]) -> Iterator[list[str]]:
-    """A table of the last layer's isotropy in each language, where there are several."""
+    """Yield a table of the last layer's isotropy in each language, if there are several languages."""
     if not (found := languages(scores)):
         return
     lines = ["Isotropy of the last layer, by language:", ""]
@@ -69,7 +69,7 @@ def by_language(scores: Mapping[str, Any]) -> Iterator[list[str]]:
 
 
 def compared(scores: Mapping[str, Any]) -> Iterator[list[str]]:
-    """For each metric with paired comparisons, a table: row less column, and a star where p is below .05."""
+    """Yield a table for each metric with paired comparisons: row minus column, with a star if p is below .05."""
     pairs = scores.get("paired") or []
     there = {column.name: column for column in make_columns(scores)}
     for name in dict.fromkeys(pair["metric"] for pair in pairs):
@@ -96,7 +96,7 @@ def difference(own: Mapping[tuple[str, str], Mapping[str, Any]], a: str, b: str,
 
 
 def plain(text: Any) -> str:
-    """Text that Markdown leaves as it is."""
+    """Text in which Markdown's special characters are escaped."""
     text = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return "".join(
         "\\" + sign if sign in set(string.punctuation) - set("&;<>.,:()/%=+-'\"?") else sign for sign in text
@@ -109,5 +109,5 @@ def mark_up(cell: Cell) -> str:
 
 
 def numbers(headings: list[str], rows: list[list[str]]) -> list[str]:
-    """A table whose columns, but for the first, are numbers."""
+    """A table in which all columns but the first are numbers."""
     return markdown_table(headings, rows, right=range(1, len(headings)))

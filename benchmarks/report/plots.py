@@ -1,4 +1,4 @@
-"""The plots of a report as one picture, report.svg, for places that show no page: READMEs, papers, slides."""
+"""The plots of a report as one picture, report.svg, for places that cannot show a page: READMEs, papers, slides."""
 
 import warnings
 from collections.abc import Mapping
@@ -7,20 +7,21 @@ from typing import Any
 
 from . import tables
 
-# across and up; the first that both have is drawn
+# (x, y); the first two pairs whose metrics are both in the scores are drawn
 TRADE_OFFS = [("diversity", "coherence"), ("seconds", "mauve"), ("rep_4", "perplexity"), ("gen_length", "self_bleu")]
 MARKERS = "osD^vPX"
 
 
 def draw(scores: Mapping[str, Any], file: Path) -> None:
-    """Trade-offs of two metrics each, MAUVE's frontier, and isotropy by layer, those of them that the scores have.
+    """Draw those of these plots that the scores have: trade-offs of two metrics, MAUVE's frontier, and isotropy by
+    layer.
 
     Args:
-        scores: what scores.json holds.
-        file: to write, .svg, .pdf or .png.
+        scores: the content of scores.json.
+        file: the file to write, .svg, .pdf or .png.
 
     Raises:
-        ValueError: these are no scores.
+        ValueError: these are not scores.
 
     Example:
         >>> import tempfile
@@ -37,7 +38,7 @@ def draw(scores: Mapping[str, Any], file: Path) -> None:
 
     style: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "report", "font.size": 9}
     with matplotlib.rc_context(style), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # the letters are the reader's
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # the reader's fonts may have the letters
         paint(scores).savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
 
 
@@ -71,7 +72,7 @@ def paint(scores: Mapping[str, Any]) -> Any:
 
 
 def draw_trade_off(panel: Any, scores: Mapping[str, Any], columns: list[tables.Column]) -> None:
-    """One metric against another, with intervals; lines and a star where the humans are."""
+    """Plot one metric against another, with intervals. Lines and a star show the values of the human texts."""
     x, y = (column.name for column in columns)
     for number, (name, metrics) in enumerate(rows(scores)):
         found = [tables.entry(metrics, metric) for metric in (x, y)]
@@ -95,7 +96,7 @@ def draw_trade_off(panel: Any, scores: Mapping[str, Any], columns: list[tables.C
 
 
 def draw_curves(panel: Any, scores: Mapping[str, Any], name: str, axes: tuple[str, str]) -> None:
-    """A curve of each system that has one, and of the human texts."""
+    """Plot a curve for each system that has one, and for the human texts."""
     if curve := (scores.get("human") or {}).get(name):
         panel.plot(*zip(*curve, strict=True), label=tables.HUMAN, linewidth=1.2, color="black", linestyle="--")
     for number, system in enumerate(scores["systems"]):
@@ -107,13 +108,13 @@ def draw_curves(panel: Any, scores: Mapping[str, Any], name: str, axes: tuple[st
 
 
 def rows(scores: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    """Name and metrics of the humans, and of each system."""
+    """The name and the metrics of the human texts and of each system."""
     systems = [(str(system["decoder"]), system["metrics"]) for system in scores["systems"]]
     return [(tables.HUMAN, scores.get("reference") or {}), *systems]
 
 
 def look(number: int) -> dict[str, Any]:
-    """Colour and marker of a system, other ones for each of the first seventy."""
+    """The colour and marker of a system. The first seventy systems all look different."""
     return {"color": f"C{number % 10}", "marker": MARKERS[(number + number // 10) % len(MARKERS)], "markersize": 5}
 
 
@@ -123,5 +124,5 @@ def word(column: tables.Column) -> str:
 
 
 def tame(text: Any) -> str:
-    """Text in which matplotlib finds no mathematics, and no label to leave out."""
+    """Text in which matplotlib finds no mathematics, and which it does not leave out as a label."""
     return " ".join(str(text).encode("utf-8", "replace").decode().replace("$", r"\$").split()).lstrip("_") or "?"

@@ -1,7 +1,7 @@
-"""A table of scores, before it is written in some notation: a column a metric, a cell a system.
+"""A table of scores, independent of notation: a column for each metric, a cell for each system.
 
-A column has one number of decimals, its best values are those that read the same as the best one, and the human texts
-are its first row.
+The numbers of a column have the same number of decimals. All values that read the same as the best one count as best.
+The human texts are the first row.
 """
 
 import math
@@ -18,9 +18,14 @@ SIGNS = {"higher": "↑", "lower": "↓", "reference": "≈"}
 
 @dataclass(frozen=True)
 class Cell:
-    """A number as it is read: `value`, and `low` and `high` where it has an interval.
+    """A number as text.
 
-    best: of its column. few: of fewer prompts than the metric needs.
+    Args:
+        value: the number.
+        low: the lower end of its interval, if it has one.
+        high: the upper end.
+        best: whether it is the best of its column.
+        few: whether it comes from fewer prompts than the metric needs.
     """
 
     value: str
@@ -31,13 +36,13 @@ class Cell:
 
     @property
     def marked(self) -> str:
-        """The value, with a dagger where it is of fewer prompts than the metric needs."""
+        """The value, with a dagger if it comes from fewer prompts than the metric needs."""
         return self.value + DAGGER if self.few else self.value
 
 
 @dataclass(frozen=True)
 class Column:
-    """A metric: what is said of it, and its cell in each row, the human one first."""
+    """A metric: its description, and its cell in each row, the human texts first."""
 
     name: str
     title: str
@@ -53,18 +58,18 @@ class Column:
 
 
 def names(scores: Mapping[str, Any]) -> list[str]:
-    """Of the rows: the humans, then the systems."""
+    """The names of the rows: the human texts, then the systems."""
     return [HUMAN, *(str(system["decoder"]) for system in scores["systems"])]
 
 
 def make_columns(scores: Mapping[str, Any]) -> list[Column]:
-    """The metrics that anything has, in their order, each with a cell a row.
+    """The metrics that any row has, in their order, each with a cell for each row.
 
     Args:
-        scores: what scores.json holds: `metrics`, `reference` and `systems`.
+        scores: the content of scores.json: `metrics`, `reference` and `systems`.
 
     Raises:
-        ValueError: `task`, `metrics` or `systems` is missing, or of another kind.
+        ValueError: `task`, `metrics` or `systems` is missing or of the wrong type.
     """
     for name, kind in (("task", str), ("metrics", dict), ("systems", list)):
         if not isinstance(scores.get(name), kind):
@@ -89,19 +94,22 @@ def make_columns(scores: Mapping[str, Any]) -> list[Column]:
 
 
 def entry(metrics: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """What is known of a metric: value, low, high, how; nothing where its value is none or not finite."""
+    """The value, low, high and how of a metric. It is empty if the value is missing or not finite."""
     found = metrics.get(name) or {}
     kept = {key: found.get(key) for key in ("value", "low", "high")}
     finite = {key: value for key, value in kept.items() if value is not None and math.isfinite(value)}
     if "value" not in finite:
         return {}
-    if len(finite) < 3:  # half an interval is none
+    if len(finite) < 3:  # half an interval is no interval
         finite = {"value": finite["value"]}
     return finite | {key: found[key] for key in ("how", "n") if found.get(key) is not None}
 
 
 def decimals(entries: Sequence[Mapping[str, Any]]) -> int:
-    """Of a column: three digits or so of its largest number, and as many as half its intervals need; at most 6."""
+    """The number of decimals of a column, at most 6.
+
+    It is enough for about three digits of the largest number, and for half of the intervals to differ from 0.
+    """
     there = [found for found in entries if found]
     largest = max((abs(found["value"]) for found in there), default=0)
     places = 3 if largest < 2 else 2 if largest < 20 else 1 if largest < 2000 else 0
@@ -109,7 +117,7 @@ def decimals(entries: Sequence[Mapping[str, Any]]) -> int:
         places += 1
     widths = sorted((found["high"] - found["low"]) / 2 for found in there if "low" in found)
     typical = widths[len(widths) // 2] if widths else 0
-    typical = typical if typical > largest * 1e-6 else 0  # an interval of rounding errors
+    typical = typical if typical > largest * 1e-6 else 0  # smaller intervals are rounding errors
     while 0 < typical * 10**places < 1 and places < 6:
         places += 1
     return places
@@ -118,7 +126,9 @@ def decimals(entries: Sequence[Mapping[str, Any]]) -> int:
 def find_best(
     systems: Sequence[Mapping[str, Any]], human: Mapping[str, Any], better: str | None, places: int
 ) -> set[int]:
-    """The systems whose value is the best, or reads the same; none where there is nothing to choose from."""
+    """The numbers of the systems whose value is the best or reads the same. It is empty if there are fewer than two
+    values.
+    """
     gains = {
         "higher": lambda value: value,
         "lower": lambda value: -value,
@@ -132,23 +142,23 @@ def find_best(
 
 
 def write(found: Mapping[str, Any], places: int, best: bool = False, few: bool = False) -> Cell:
-    """A cell of an entry."""
+    """The cell of an entry."""
     if not found:
         return Cell(MISSING)
     texts = {key: f"{round(found[key], places) + 0.0:.{places}f}" for key in ("value", "low", "high") if key in found}
     low, high = texts.get("low"), texts.get("high")
-    if found.get("low") == found.get("high"):  # an interval of width zero says nothing
+    if found.get("low") == found.get("high"):  # an interval of width zero has no meaning
         low = high = None
     return Cell(texts["value"], low, high, best, few)
 
 
 def bracketed(cell: Cell) -> str:
-    """Value and interval in a line."""
+    """Value and interval in one line."""
     return f"{cell.marked} [{cell.low}, {cell.high}]" if cell.low else cell.marked
 
 
 def legend(columns: Sequence[Column]) -> str:
-    """What the arrows say; the signs of Markdown."""
+    """What the arrows mean. The arrows are those of Markdown."""
     kinds = dict.fromkeys(column.better for column in columns if column.better in SIGNS)
     said = "; ".join(f"{SIGNS[kind]} {WORDS[kind]}" for kind in kinds if kind)
     few = (
@@ -158,7 +168,7 @@ def legend(columns: Sequence[Column]) -> str:
 
 
 def notes_of(scores: Mapping[str, Any], columns: Iterable[Column]) -> list[tuple[str, str]]:
-    """For each note on a column: the title of the metric, and the note with the runs that it is about."""
+    """The title of the metric, and the text with the names of its runs, for each note about these columns."""
     titles = {column.name: column.title for column in columns}
     every = set(names(scores))
     found = []
@@ -170,7 +180,7 @@ def notes_of(scores: Mapping[str, Any], columns: Iterable[Column]) -> list[tuple
 
 
 def explain(scores: Mapping[str, Any], column: Column) -> str:
-    """What a metric is, which way is better, and what its intervals are."""
+    """What a metric is, which way is better, and what kind its intervals are."""
     rows = [scores.get("reference") or {}, *(system["metrics"] for system in scores["systems"])]
     hows = dict.fromkeys(how for metrics in rows if (how := entry(metrics, column.name).get("how")))
     intervals = f"brackets: {', '.join(hows)}" if hows else ""
@@ -179,14 +189,14 @@ def explain(scores: Mapping[str, Any], column: Column) -> str:
 
 
 def languages(scores: Mapping[str, Any]) -> list[str]:
-    """Of the texts, where there are several; in the order in which they come."""
+    """The languages of the texts, in order of appearance, if there are several."""
     return list(
         dict.fromkeys(name for system in scores["systems"] for name in system.get("isotropy_by_language") or {})
     )
 
 
 def flat(tree: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
-    """The leaves of nested tables, by names with dots, each in a line."""
+    """Yield the leaves of nested tables: a name with dots, and the value in one line."""
     for name, value in tree.items():
         if isinstance(value, Mapping):
             yield from flat(value, f"{before}{name}.")

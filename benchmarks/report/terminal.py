@@ -1,4 +1,4 @@
-"""Tables of scores on a terminal, or in a file that its output goes to."""
+"""Tables of scores on a terminal, or in plain text if the output goes to a file."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -13,10 +13,12 @@ from .tables import MISSING, Column, bracketed, flat, make_columns, names, notes
 
 
 def show(scores: Mapping[str, Any], console: Console) -> None:
-    """Print the table: coloured and broken to fit on a terminal; elsewhere plain, a line a system.
+    """Print the table. On a terminal it is coloured and broken to fit; elsewhere it is plain, with a line for each
+    system.
 
     Args:
-        scores: what scores.json holds. console: rich's.
+        scores: the content of scores.json.
+        console: a console of rich.
 
     Example:
         >>> systems = [{"decoder": "greedy", "metrics": {"mauve": {"value": 0.08, "low": 0.07, "high": 0.1}}}]
@@ -49,7 +51,7 @@ def show(scores: Mapping[str, Any], console: Console) -> None:
 
 
 def signed(signature: Mapping[str, Any]) -> str:
-    """What the numbers depend on, in one line, for who copies them; how each interval was made is elsewhere.
+    """All that the numbers depend on, in one line to copy. How each interval was made is left out.
 
     Example:
         >>> signed({"model": "m@1", "judge": {"dtype": "float32"}, "runs": [{}], "reference": {}})
@@ -60,7 +62,7 @@ def signed(signature: Mapping[str, Any]) -> str:
 
 
 def terminal_table(columns: Sequence[Column], rows: Sequence[str]) -> Table:
-    """Some of the columns, the intervals below the values."""
+    """A table of some of the columns, with the intervals below the values."""
     table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
     table.add_column("system", no_wrap=True)
     for column in columns:
@@ -77,7 +79,7 @@ def terminal_table(columns: Sequence[Column], rows: Sequence[str]) -> Table:
 
 
 def fitting(columns: Sequence[Column], rows: Sequence[str], width: int) -> Iterator[Sequence[Column]]:
-    """The columns, as many at a time as a terminal is wide; at least one."""
+    """Yield the columns in groups, each as wide as fits the terminal, with at least one column in each."""
     chosen: list[Column] = []
     console = Console(width=100_000)
     for column in columns:
@@ -89,6 +91,6 @@ def fitting(columns: Sequence[Column], rows: Sequence[str], width: int) -> Itera
 
 
 def with_better(column: Column, form: str) -> str:
-    """A heading for a terminal, which may know no arrows."""
+    """The heading of a column, with a word in place of an arrow, since a terminal may not have arrows."""
     word = {"reference": "near human"}.get(column.better or "", column.better)
     return column.heading + (form.format(word) if word else "")
