@@ -800,7 +800,7 @@ def test_makes_negatives_itself(run, tmp_path, language_model, monkeypatch):
                  "--generator", language_model, "--generated-tokens", 40,
                  "--generator-context", 16, "--epochs", 1]  # fmt: skip
     with monkeypatch.context() as patch:
-        patch.setattr(command, "load_encoder", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(job, "load_encoder", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         assert run(*arguments)[0] == 130
     made = (output / "generated.jsonl").read_bytes()
     assert run(*arguments)[0] == 0
