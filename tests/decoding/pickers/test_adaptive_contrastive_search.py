@@ -9,13 +9,19 @@ from transformers import RepetitionPenaltyLogitsProcessor, TemperatureLogitsWarp
 import decoding
 from decoding import AdaptiveContrastiveSearch, ContrastiveSearch, Decoder, Rerank
 from decoding.pickers.adaptive_contrastive_search import certainty
+from decoding.testing import check_picker
 from tests.support import tiny
 from tests.support.calls import MODELS, PROMPTS, search
+from tests.support.oracles import parts as part_oracles
 from tests.support.oracles.pickers import adaptive_contrastive_search
 from tests.support.oracles.processors import slow_processors
 from tests.support.stub_parts import Mix
 
 WAYS = [(1.0, 5, 15), (8.0, 5, 15), (20.0, 2, 25)]
+
+
+def test_equals_its_oracle_wherever_it_is_used():
+    check_picker(decoding.AdaptiveContrastiveSearch(2.0, 2, 4), part_oracles.adaptive_contrastive_search(2.0, 2, 4))
 
 
 @pytest.mark.parametrize("make", MODELS)

@@ -19,15 +19,23 @@ from decoding import ArithmeticSample, BestOfN, ContrastiveSearch, Decoder
 from decoding.pickers import arithmetic_coding as coding
 from decoding.pickers.arithmetic_coding import Interval, Point, shares
 from decoding.pickers.arithmetic_sampling import CODES, Code, spread
+from decoding.testing import PerPrompt, check_picker
 from scorers import Scorer
 from tests.support import tiny
 from tests.support.calls import MODELS, PROMPTS, continuations
 from tests.support.oracles import methods as oracles
+from tests.support.oracles import parts as part_oracles
 from tests.support.oracles import pickers as oracles_pickers
 from tests.support.oracles.processors import slow_processors
 from tests.support.stub_parts import Mix
 
 POINTS = [Fraction(1, 3), Fraction(7, 10), Fraction(0)]
+
+
+def test_equals_its_oracle_wherever_it_is_used():
+    points = [Fraction(1, 3), Fraction(5, 7), Fraction(2, 11)]
+    part = PerPrompt(lambda places: decoding.ArithmeticSample(points=[points[i] for i in places]))
+    check_picker(part, part_oracles.arithmetic_sample(points))
 
 
 def sample(model, prompts, *parts, n=8, **options) -> list[list[int]]:

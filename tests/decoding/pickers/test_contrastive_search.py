@@ -13,11 +13,17 @@ from transformers import (
 
 import decoding
 from decoding import ContrastiveSearch, Decoder
+from decoding.testing import check_picker
 from tests.support import tiny
 from tests.support.calls import MODELS, PROMPTS, continuations, search
 from tests.support.oracles import methods as oracles
+from tests.support.oracles import parts as part_oracles
 from tests.support.oracles.processors import slow_processors
 from tests.support.stub_parts import Mix
+
+
+def test_equals_its_oracle_wherever_it_is_used():
+    check_picker(decoding.ContrastiveSearch(4, 0.6), part_oracles.contrastive_search(4, 0.6))
 
 
 @pytest.mark.parametrize("make", MODELS)

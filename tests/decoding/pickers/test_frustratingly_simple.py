@@ -12,15 +12,21 @@ import decoding
 from decoding import Context, Decoder, FrustratinglySimple, Guide, Rerank
 from decoding.engine.batched_contexts import ContextSlice
 from decoding.pickers.frustratingly_simple import ngram_probability
+from decoding.testing import check_picker
 from tests.support import tiny
 from tests.support.calls import MODELS, PROMPTS, search
 from tests.support.oracles import methods as oracles
+from tests.support.oracles import parts as part_oracles
 from tests.support.oracles.pickers import frustratingly_simple, smoothed
 from tests.support.oracles.processors import slow_processors
 from tests.support.stub_parts import Mix
 
 LOOPS = [[7, 7, 9, 7, 7, 9, 7], *PROMPTS]
 WAYS = [(3, 0.65, 3, 0.9), (6, 0.9, 2, 0.5), (4, 1.0, 1, 0.9), (61, 0.7, 5, 1.0), (1, 0.9, 3, 0.9), (5, 0.0, 3, 0.9)]
+
+
+def test_equals_its_oracle_wherever_it_is_used():
+    check_picker(decoding.FrustratinglySimple(4, 0.5, 2), part_oracles.frustratingly_simple(4, 0.5, 2, 0.9))
 
 
 @pytest.mark.parametrize("make", MODELS)

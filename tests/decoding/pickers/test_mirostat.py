@@ -9,14 +9,20 @@ from transformers import TemperatureLogitsWarper
 import decoding
 from decoding import Decoder, Mirostat, Rerank
 from decoding.pickers.mirostat import MU
+from decoding.testing import check_picker
 from tests.support import tiny
 from tests.support.calls import MODELS, PROMPTS, search
 from tests.support.oracles import methods as oracles
+from tests.support.oracles import parts as part_oracles
 from tests.support.oracles.pickers import mirostat
 from tests.support.oracles.processors import slow_processors
 from tests.support.stub_parts import Mix
 
 WAYS = [(3.0, 1.0, False), (1.0, 0.3, False), (0.2, 2.0, False), (2.0, 0.5, True)]
+
+
+def test_equals_its_oracle_wherever_it_is_used():
+    check_picker(decoding.Mirostat(2.0, 0.5), part_oracles.mirostat(2.0, 0.5))
 
 
 def generators(*seeds):

@@ -18,12 +18,27 @@ import decoding
 from decoding import BestOfN, ContrastiveSearch, Decoder, Greedy, NegativePrompt, Rerank, Sample
 from decoding.jobs.continuation import describe
 from decoding.models.tokenization import read_behind
+from decoding.testing import check_reranker
 from scorers import Function, Scorer
 from tests.support import tiny
 from tests.support.calls import PROMPTS
 from tests.support.judges import TOKENIZER, as_text, judge, judges
 from tests.support.oracles import methods as oracles
+from tests.support.oracles import parts as part_oracles
 from tests.support.tokenizers import bytes_tokenizer
+
+
+def value(text):
+    return judge(as_text(text.prompt), as_text(text.new))
+
+
+@pytest.mark.parametrize(("every", "samples", "beams"), [(2, 2, 2), (3, 3, 1)])
+def test_equals_its_oracle_wherever_it_is_used(every, samples, beams):
+    check_reranker(Rerank(judges, every, samples, beams), part_oracles.reranked(every, samples, beams, value))
+
+
+def test_best_of_n_equals_its_oracle_wherever_it_is_used():
+    check_reranker(BestOfN(judges, 3), part_oracles.reranked(None, 3, 1, value))
 
 
 def ask(model, prompts, part, *others, seed=3, n=9, **options):
