@@ -1,6 +1,7 @@
-"""Files that survive a kill: JSON lines that a stopped run goes on with, and files that are whole or not there.
+"""Files that survive a kill. JSON lines can be continued by the next run, and other files are written whole or not at
+all.
 
-Text files are read here too, packed by gzip or not.
+This module also reads text files, gzipped or not.
 """
 
 import gzip
@@ -17,10 +18,11 @@ T = TypeVar("T")
 
 
 def read_text(path: Path) -> str:
-    """The whole of a text file; one whose name ends in .gz is unpacked.
+    """Read a whole text file. A file whose name ends in .gz is unpacked.
 
     Raises:
-        OSError: it cannot be read. ValueError: it is not UTF-8, or not gzip where its name says so.
+        OSError: the file cannot be read.
+        ValueError: it is not UTF-8, or its name ends in .gz and it is not gzip.
     """
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
@@ -32,19 +34,21 @@ def read_text(path: Path) -> str:
 
 
 def read_lines(path: Path) -> list[tuple[int, str, str]]:
-    """The lines of a text file that are not blank: number (from 1), place ("FILE, line NUMBER") and text of each.
+    """Read the lines of a text file that are not blank: the number (from 1), place ("FILE, line NUMBER") and text of
+    each.
 
-    Only "\\n" ends a line, for JSON lines may hold other line separators within a text.
+    Only "\\n" ends a line, since the texts in JSON lines may contain other line separators.
 
     Raises:
-        OSError, ValueError: see `read_text`.
+        OSError: see `read_text`.
+        ValueError: see `read_text`.
     """
     lines = enumerate(read_text(path).split("\n"), 1)
     return [(number, f"{path}, line {number}", line) for number, line in lines if line.strip()]
 
 
 def is_json_lines(path: Path) -> bool:
-    """Whether a file's name says that each of its lines is JSON, packed or not.
+    """Whether the name of a file says that each of its lines is JSON, gzipped or not.
 
     Example:
         >>> is_json_lines(Path("books.jsonl.gz")), is_json_lines(Path("books.txt"))
@@ -55,16 +59,16 @@ def is_json_lines(path: Path) -> bool:
 
 @contextmanager
 def replacing(path: Path, *, folder: Path | None = None, durable: bool = True) -> Iterator[Path]:
-    """A file that is written whole or not at all, whoever is killed and whoever else writes it.
+    """Write a file whole or not at all, even if this process is killed or another one writes the same file.
 
     Args:
         path: the file to make or to replace.
-        folder: where it is written first, on the same disk; None: beside `path`.
-        durable: it is on the disk, power cut or not, when this returns. False for many small files of a cache.
+        folder: where the file is written first. It must be on the same disk. None: beside `path`.
+        durable: the file survives a power cut once the block ends. Use False for many small files of a cache.
 
     Yields:
-        The path to write to, which ends as `path` does. It takes the place of `path` when the block ends, and is
-        removed if the block raises.
+        The path to write to, with the same ending as `path`. It takes the place of `path` when the block ends, and is
+        removed if the block raises an error.
 
     Example:
         >>> import tempfile
@@ -86,19 +90,19 @@ def replacing(path: Path, *, folder: Path | None = None, durable: bool = True) -
 
 
 def write_whole(path: Path, content: str | bytes, **options: Any) -> Path:
-    """Write a file in one move, text as UTF-8; see `replacing` for the options. Returns its path."""
+    """Write a file in one move, text as UTF-8, and return its path. See `replacing` for the options."""
     with replacing(path, **options) as scratch:
         scratch.write_bytes(content.encode() if isinstance(content, str) else content)
     return path
 
 
 def write_json(path: Path, value: Any, **options: Any) -> Path:
-    """Write a value as indented JSON, in one move; see `replacing` for the options. Returns the file's path."""
+    """Write a value as indented JSON in one move, and return the file's path. See `replacing` for the options."""
     return write_whole(path, json.dumps(value, indent=1) + "\n", **options)
 
 
 def to_line(record: Any) -> str:
-    """JSON on one line, with its newline.
+    """The value as one line of JSON, with a newline at its end.
 
     Example:
         >>> to_line({"text": "é"})
@@ -113,18 +117,19 @@ def read_json_lines(
     *,
     stranger: str = " was not written by this command: give another --output",
 ) -> list[T]:
-    """What `check` makes of each line of a file; nothing where there is no file.
+    """Read a file of JSON lines, and return the result of `check` for each line. It is empty if there is no file.
 
-    A last line that a kill has cut short is left out. One that lacks nothing but its newline counts.
+    A last line that a killed run left incomplete is left out. A last line that lacks only its newline counts.
 
     Args:
-        path: of JSON lines.
-        check: takes the value of a line and the line's place. It raises ValueError with a message of its own, or
-            KeyError or TypeError for what is of another kind.
-        stranger: what is said, directly behind the place, of a line that is not JSON or of another kind.
+        path: the file.
+        check: a function of the value of a line and the line's place. It raises ValueError with a message of its own,
+            or KeyError or TypeError for a value of another kind.
+        stranger: the message for a line that is not JSON or of another kind. It stands directly after the place.
 
     Raises:
-        OSError: the file cannot be read. ValueError: a line is not as it must be; it says which.
+        OSError: the file cannot be read.
+        ValueError: a line is wrong. The message says which.
 
     Example:
         >>> import tempfile
@@ -142,23 +147,24 @@ def read_json_lines(
 
 
 class JsonLines(Generic[T]):
-    """A file of JSON lines that grows. A run that is killed at any moment goes on with it.
+    """A file of JSON lines that grows. If a run is killed at any moment, the next one goes on with the file.
 
-    While it is open no other process can open it. Nothing is written before `append`, which first cuts off what a
-    killed run left of its last line.
+    While it is open, no other process can open it. Nothing is written before `append`, which first cuts off an
+    incomplete last line of a killed run.
 
     Args:
-        path: of the file, which need not be there.
-        first: the first key of every record that is written. A last line without a newline is cut off only if it may
-            be the beginning of such a record: what another program wrote is never touched.
-        check, stranger: see `read_json_lines`.
+        path: the file. It need not exist.
+        first: the first key of every record that is written. A last line without a newline is cut off only if it can be
+            the beginning of such a record. So what another program wrote is never changed.
+        check: see `read_json_lines`.
+        stranger: see `read_json_lines`.
 
     Attributes:
-        rows: what `check` made of the lines that are there.
+        rows: the results of `check` for the lines that are there.
 
     Raises:
         OSError: the file cannot be read or locked.
-        ValueError: a line is not as it must be, or another process has the file open; it says which.
+        ValueError: a line is wrong, or another process has the file open. The message says which.
 
     Example:
         >>> import tempfile
@@ -185,13 +191,13 @@ class JsonLines(Generic[T]):
             self.end = path.stat().st_size - len(tail) if path.exists() else 0
             self.rows = [parse(line, f"{path}, line {n}", check, stranger) for n, line in enumerate(lines, 1)]
             if tail and (is_json(tail) or not tail.startswith(f'{{"{first}": '.encode()[: len(tail)])):
-                parse(tail, f"{path}, line {len(lines) + 1}", check, stranger)  # whole, or not ours to cut off
+                parse(tail, f"{path}, line {len(lines) + 1}", check, stranger)  # complete, or of another program
         except BaseException:
             self.close()
             raise
 
     def append(self, records: Iterable[Any]) -> None:
-        """Write records. When this returns no kill can take them, nor a power cut."""
+        """Write records. When this returns, they survive a kill and a power cut."""
         with self.path.open("ab") as file:
             file.truncate(self.end)
             self.end += file.write("".join(map(to_line, records)).encode())
@@ -206,13 +212,13 @@ class JsonLines(Generic[T]):
 
 
 def split_lines(path: Path) -> tuple[list[bytes], bytes]:
-    """The lines of a file that a newline ends, and what is left after the last of them."""
+    """The lines of a file that end with a newline, and the rest after the last of them."""
     *lines, tail = path.read_bytes().split(b"\n") if path.exists() else [b""]
     return lines, tail
 
 
 def is_json(line: bytes) -> bool:
-    """Whether a line is whole. The beginning of a JSON object never is."""
+    """Whether a line is complete JSON. The beginning of a JSON object never is."""
     try:
         json.loads(line)
     except (ValueError, RecursionError):
@@ -221,7 +227,7 @@ def is_json(line: bytes) -> bool:
 
 
 def parse(line: bytes, place: str, check: Callable[[Any, str], T], stranger: str) -> T:
-    """What `check` makes of a line."""
+    """The result of `check` for a line."""
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):
@@ -233,12 +239,13 @@ def parse(line: bytes, place: str, check: Callable[[Any, str], T], stranger: str
 
 
 def hold(path: Path) -> Any:
-    """A lock on a file, which the end of the process lifts too, and a kill. The lock file says who has it.
+    """Lock a file. The end of the process releases the lock, and so does a kill. The lock file says which process has
+    it.
 
-    In one process the same file may be opened again: it goes on with what it wrote itself.
+    The process that has the lock may open the same file again, and goes on with what it wrote.
 
     Raises:
-        ValueError: another process has it.
+        ValueError: another process has the lock.
     """
     import socket
 
@@ -252,15 +259,15 @@ def hold(path: Path) -> Any:
         with suppress(OSError):
             by = Path(lock.lock_file).read_text(encoding="utf-8", errors="replace").strip() or by
         raise ValueError(f"{path} is being written by {by}: wait until it ends, or give another --output") from None
-    with suppress(OSError):  # Windows lets nobody write to it
+    with suppress(OSError):  # Windows does not let a locked file be written
         Path(lock.lock_file).write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
     return lock
 
 
 def release(lock: Any, process: int) -> None:
-    """Give a lock up. A child process, which has the lock's object too, does nothing."""
+    """Release a lock. In a child process, which has a copy of the lock's object, it does nothing."""
     if os.getpid() == process and lock.is_locked:
         if lock.lock_counter == 1:
             with suppress(OSError):
-                Path(lock.lock_file).unlink()  # while it is held: nobody takes the one that is going
+                Path(lock.lock_file).unlink()  # while it is held, so that no process takes a file that is being removed
         lock.release()

@@ -1,4 +1,4 @@
-"""Packages whose public names are imported when they are first asked for (PEP 562)."""
+"""Lazy imports: public names of a package that are imported when they are first asked for (PEP 562)."""
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -6,12 +6,12 @@ from typing import Any
 
 
 def lazy_names(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """`__getattr__` and `__dir__` for a package.
+    """Make `__getattr__` and `__dir__` for a package.
 
-    torch and transformers take seconds to import. A command that only refuses a bad option must not pay for them.
+    torch and transformers take seconds to import. A command that only refuses a bad option must not wait for them.
 
     Args:
-        package: its full name.
+        package: the full name of the package.
         homes: for each public name, the module of the package that defines it, such as "guides.steer".
 
     Example:

@@ -1,6 +1,6 @@
-"""Models and tokenizers of transformers, from hub ids, folders and packages that carry weights.
+"""Loading of transformers' models and tokenizers, from hub ids, folders and packages that carry weights.
 
-What cannot be loaded is refused in one line, before weights are read wherever that can be told.
+If something cannot be loaded, the error has one line. It comes before the weights are read, wherever it can.
 """
 
 from pathlib import Path
@@ -9,17 +9,18 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoTokenizer
 
-UNREAD = ("pooler.",)  # weights of encoders that nothing here reads
+UNREAD = ("pooler.",)  # weights of encoders that are not used here
 
 
 def load_config(source: str | Path, what: str = "no model {!r}") -> Any:
-    """A model's configuration: cheap, and enough to refuse a call that cannot work.
+    """Load a model's configuration. This is cheap, and enough to refuse a call that cannot work.
 
     Args:
-        source: a hub id or a folder. what: how the error begins; "{!r}" stands for the source.
+        source: a hub id or a folder.
+        what: the beginning of the error message; "{!r}" stands for the source.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is no such model.
     """
     refuse_lost_folder(source)
     try:
@@ -29,10 +30,10 @@ def load_config(source: str | Path, what: str = "no model {!r}") -> Any:
 
 
 def load_tokenizer(source: str | Path | Any) -> Any:
-    """The tokenizer of a hub id or folder; anything else is taken for one.
+    """Load the tokenizer of a hub id or folder. Anything else is returned as it is, as a tokenizer.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is no tokenizer.
     """
     if not isinstance(source, (str, Path)):
         return source
@@ -46,18 +47,20 @@ def load_tokenizer(source: str | Path | Any) -> Any:
 def load_model(
     kind: Any, source: str | Path, *, device: Any = None, dtype: Any = None, whole: bool = True, exact: bool = False
 ) -> Any:
-    """The weights of a hub id or folder in evaluation mode: safetensors, or a .bin read as tensors alone.
+    """Load the weights of a hub id or folder, in evaluation mode. They are safetensors, or a .bin read as tensors
+    alone.
 
     Args:
         kind: a class of transformers with `from_pretrained`.
         source: a hub id or a folder.
-        device: None: the accelerator if there is one, else the CPU; "auto": spread over all devices.
-        dtype: None: the checkpoint's.
+        device: where the model goes. None: the accelerator if there is one, else the CPU. "auto": it is spread over all
+            devices.
+        dtype: the type of the weights. None: that of the checkpoint.
         whole: refuse a checkpoint that lacks weights of this kind, which would be random, or has them in other shapes.
-        exact: refuse weights that this kind of model has no place for, and the lack of any.
+        exact: refuse a checkpoint that lacks any weight, or has weights that this kind of model has no place for.
 
     Raises:
-        ValueError: there is no such model or device, or what `whole` and `exact` refuse.
+        ValueError: there is no such model or device, or `whole` or `exact` refuses the checkpoint.
     """
     refuse_lost_folder(source)
     if device is None:
@@ -84,25 +87,26 @@ def load_model(
 
 
 def refuse_lost_folder(source: str | Path) -> None:
-    """ValueError for what can only be a folder and is none, before a hub is asked for it."""
+    """Raise ValueError if the source can only be a folder and there is no such folder, before a hub is asked for it."""
     if (isinstance(source, Path) or source.startswith((".", "/", "~"))) and not Path(source).is_dir():
         raise ValueError(f"no model {str(source)!r}: there is no such folder")
 
 
 def refuse_lost_device(device: Any, what: str = "no device {!r}") -> None:
-    """ValueError for a device that this machine or this torch does not have, before weights are read.
+    """Raise ValueError if this machine or this torch does not have the device, before weights are read.
 
     Args:
-        device: None: the CPU. what: how the error begins; "{}" stands for the device.
+        device: the device. None: the CPU.
+        what: the beginning of the error message; "{}" stands for the device.
     """
     try:
         torch.empty(0, device=None if device == "auto" else device)
-    except (RuntimeError, AssertionError) as error:  # torch asserts that it was compiled with CUDA
+    except (RuntimeError, AssertionError) as error:  # AssertionError: torch was compiled without CUDA
         raise ValueError(f"{what.format(str(device))}: {first_line(error)}") from error
 
 
 def first_line(error: Exception) -> str:
-    """What an error says before it goes into detail.
+    """The first line of an error's message, without its details.
 
     Example:
         >>> first_line(OSError("There is no such model.\\nYou may want to log in."))

@@ -8,8 +8,9 @@ def markdown_table(headings: Sequence[Any], rows: Iterable[Sequence[Any]] = (), 
     """The lines of a table.
 
     Args:
-        headings: one a column. rows: the cells of each row, as many.
-        right: the numbers of the columns, from 0, whose cells end at the right side.
+        headings: a heading for each column.
+        rows: the cells of each row, one for each column.
+        right: the numbers of the columns, from 0, that are aligned to the right.
 
     Example:
         >>> print(*markdown_table(["method", "MAUVE"], [["greedy", 0.08]], right=[1]), sep="\\n")
@@ -23,7 +24,7 @@ def markdown_table(headings: Sequence[Any], rows: Iterable[Sequence[Any]] = (), 
 
 
 def markdown_row(cells: Iterable[Any]) -> str:
-    """A row of a table, for those that are printed as they are found.
+    """A row of a table, for tables that are printed row by row.
 
     Example:
         >>> markdown_row(["greedy", "", 3])

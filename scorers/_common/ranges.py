@@ -1,4 +1,4 @@
-"""What a number may be, said once: where a field is declared. The part checks it, and so does a command beforehand."""
+"""Ranges of numbers, each stated once, where a field is declared. A part checks it, and a command checks it earlier."""
 
 import dataclasses
 import math
@@ -9,7 +9,7 @@ from .checks import Range
 
 
 def at_least(least: float, why: str = "") -> Range:
-    """A number from `least` on, but not infinity; why: what the error adds behind a colon.
+    """A finite number of at least `least`. `why` is added to the error message after a colon.
 
     Example:
         >>> fits, wanted = at_least(1)
@@ -20,12 +20,12 @@ def at_least(least: float, why: str = "") -> Range:
 
 
 def above(bound: float) -> Range:
-    """A number over `bound`, but not infinity."""
+    """A finite number above `bound`."""
     return lambda value: bound < value < math.inf, f"be above {bound}"
 
 
 def whole(least: int) -> Range:
-    """A whole number from `least` on; True is none."""
+    """A whole number of at least `least`. True and False are not numbers here."""
     return (
         lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= least,
         f"be a whole number of at least {least}",
@@ -36,19 +36,22 @@ COUNT = whole(1)
 POSITIVE: Range = (above(0)[0], "be a number above 0")
 NOT_NEGATIVE: Range = (at_least(0)[0], "be a number of at least 0")
 UNIT: Range = (lambda value: 0 <= value <= 1, "lie in [0, 1]")
-SHARE: Range = (lambda value: 0 < value <= 1, "be above 0 and at most 1")  # of a nucleus, of a mask: 0 leaves nothing
-FRACTION: Range = (lambda value: 0 < value < 1, "lie between 0 and 1")  # of a whole that is split
-RATE: Range = (lambda value: 0 <= value < 1, "be at least 0 and under 1")  # of dropout
+SHARE: Range = (
+    lambda value: 0 < value <= 1,
+    "be above 0 and at most 1",
+)  # at 0 a nucleus has no token
+FRACTION: Range = (lambda value: 0 < value < 1, "lie between 0 and 1")  # for a part of a whole that is split
+RATE: Range = (lambda value: 0 <= value < 1, "be at least 0 and under 1")  # for dropout
 SEED: Range = (lambda value: 0 <= value <= 2**40, "be between 0 and 2**40")
-SEED_32: Range = (lambda value: 0 <= value < 2**32, "be between 0 and 2**32 - 1")  # transformers' own
+SEED_32: Range = (lambda value: 0 <= value < 2**32, "be between 0 and 2**32 - 1")  # the range of transformers' seeds
 
 
 def check_fields(part: Any, named: Callable[[str], str] = str) -> None:
-    """Raise ValueError for a field of a dataclass that is out of its range, unless it is None and may be.
+    """Raise ValueError for a field of a dataclass that is out of its range. None is allowed if the type allows it.
 
     Args:
         part: the dataclass.
-        named: what the error calls a field: `flag` for one that is an option of a command.
+        named: makes the name of a field in the error message. Use `flag` for options of a command.
 
     Example:
         >>> @dataclasses.dataclass

@@ -1,4 +1,4 @@
-"""What a command shows: tables, progress bars, and nothing of what the libraries would say."""
+"""The output of commands: tables and progress bars, without the messages of the libraries."""
 
 import logging
 import shlex
@@ -15,7 +15,7 @@ from .markdown import markdown_row, markdown_table
 
 @contextmanager
 def progress(total: int, unit: str) -> Iterator[Callable[[], Any]]:
-    """Gives a function that moves a bar on by one. There is a bar on terminals alone, and nothing is left of it."""
+    """Give a function that advances a progress bar by one. The bar is shown on terminals only."""
     from tqdm import tqdm
 
     with tqdm(total=total, unit=unit, leave=False, disable=not sys.stderr.isatty()) as bar:
@@ -24,12 +24,13 @@ def progress(total: int, unit: str) -> Iterator[Callable[[], Any]]:
 
 @contextmanager
 def table(names: Sequence[str], coming: Sequence[str] = ()) -> Iterator[Callable[[Sequence[Any]], None]]:
-    """Gives a function that shows a row: at once, as a line of Markdown; on a terminal, in a coloured table.
+    """Give a function that shows a row of a table at once: as a line of Markdown, or on a terminal in a coloured table.
 
-    NO_COLOR is respected, and rich need not be installed.
+    NO_COLOR is respected. rich need not be installed.
 
     Args:
-        coming: what each row is of, where rows take long: a terminal says which of them is being worked at.
+        names: the headings.
+        coming: the name of each row to come, if rows take long. A terminal shows which of them is being computed.
     """
     try:
         from rich.console import Console, Group
@@ -68,7 +69,9 @@ def table(names: Sequence[str], coming: Sequence[str] = ()) -> Iterator[Callable
 
 
 def interpreter() -> str:
-    """How this Python is called in a command that can be pasted: `python`, or where it lies as seen from here."""
+    """The command that calls this Python, for a line to paste: `python`, or its path, relative to the current folder if
+    it can be.
+    """
     if (found := shutil.which("python")) and Path(found).absolute() == Path(sys.executable).absolute():
         return "python"
     here, file = Path.cwd(), Path(sys.executable)
@@ -76,7 +79,7 @@ def interpreter() -> str:
 
 
 def silence() -> None:
-    """No warnings and progress bars of the libraries: standard error is for what the user can act on."""
+    """Switch off the libraries' warnings and progress bars: standard error has only what the user can act on."""
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.set_verbosity_error()

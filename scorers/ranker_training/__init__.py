@@ -1,1 +1,1 @@
-"""How the ranker is trained: pairs of texts, negatives, the training, its accuracy."""
+"""The training of the ranker: pairs of texts, negatives, the training itself, and its accuracy."""

@@ -10,19 +10,25 @@ from torch import Tensor
 
 from .pairs import Distractors, Window
 
-WAYS = 10  # wrong continuations, in 11-way identification
+WAYS = 10  # how many wrong continuations 11-way identification has
 
 
 def identify(
     windows: Sequence[Window], distractors: Distractors, prefix: Mapping[str, Tensor], suffix: Mapping[str, Tensor]
 ) -> dict[str, dict[int, float]]:
-    """For each task, what every window that can be asked scores in it, in [0, 1], by the window's number. Ties lose.
+    """The result of every window in each task, in [0, 1], by the number of the window. Ties lose.
 
-    "document" and "random" are the shares of single distractors that score below the true continuation; each with
-    " 11-way", whether all ten do. "generated" is whether what a model made of the prefix does.
+    A window without texts for a task is left out of it. The tasks are:
+
+    - "document" and "random": the share of single distractors that score below the true continuation.
+    - "document 11-way" and "random 11-way": whether all ten distractors do.
+    - "generated": whether the continuation that a model made of the prefix does.
 
     Args:
-        windows: held out. distractors: of them. prefix, suffix: the vector (D,) of each text.
+        windows: the held-out windows.
+        distractors: their distractors.
+        prefix: the vector (D,) of each prefix.
+        suffix: the vector (D,) of each continuation.
     """
     tasks: dict[str, dict[int, float]] = {}
     for i, window in enumerate(windows):
@@ -53,20 +59,22 @@ def summarise(windows: Sequence[Window], tasks: Mapping[str, Mapping[int, float]
 def differences(
     after: Mapping[str, Mapping[int, float]], before: Mapping[str, Mapping[int, float]]
 ) -> dict[str, dict[int, float]]:
-    """What each window gained in each task."""
+    """The gain of each window in each task."""
     return {task: {i: value - before[task][i] for i, value in found.items()} for task, found in after.items()}
 
 
 def mean_with_interval(values: Sequence[float], documents: Sequence[int]) -> dict[str, Any]:
     """The mean over windows, and its 95 % interval from a percentile bootstrap over documents.
 
-    Windows of one document are alike, so it is documents that are drawn. With fewer than two there is no interval.
+    Windows of one document are alike, so documents are resampled and not windows. With fewer than two documents there
+    is no interval.
 
     Args:
-        values: (N,). documents: of each value, its document.
+        values: (N,) a value for each window.
+        documents: (N,) the document of each value.
 
     Returns:
-        `mean`, `low`, `high` (None without interval), `windows` and `documents`, how many.
+        `mean`; `low` and `high`, which are None without an interval; and the numbers of `windows` and `documents`.
 
     Example:
         >>> mean_with_interval([0.0, 1.0, 1.0, 1.0], [0, 0, 1, 1])

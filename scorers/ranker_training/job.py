@@ -1,6 +1,6 @@
-"""The training that `python -m scorers.train` asks for: generate, read, train, measure and save.
+"""The work of `python -m scorers.train`: generate, read, train, measure and save.
 
-It is checked from what is cheap to what is not, before any model is loaded. What was killed goes on where it was.
+All checks come before any model is loaded, the cheap ones first. A run that was killed goes on where it stopped.
 """
 
 import hashlib
@@ -27,7 +27,13 @@ CHECKPOINTS, VECTORS, GENERATED = "checkpoints", "vectors", "generated.jsonl"
 
 @dataclass(frozen=True)
 class Corpus:
-    """The windows of both sides of the split, with what was generated for them, and the documents they are from."""
+    """The texts of a training.
+
+    Args:
+        train: the windows to train on, with the texts that were generated for them.
+        held_out: the windows to measure on, with the texts that were generated for them.
+        documents: the names of the documents on each side.
+    """
 
     train: list[Window]
     held_out: list[Window]
@@ -35,7 +41,7 @@ class Corpus:
 
 
 def run(options: Options, call: str) -> None:
-    """Check the call, from what is cheap to what is not; then generate, read, train, measure and save."""
+    """Check the call, cheap checks first. Then generate, read, train, measure and save."""
     reading, cut, generator = plan(options)
     documents = read_documents(options.files, options.field)
     train_side, held_out_side = split(documents, options.held_out, options.seed)
@@ -43,7 +49,7 @@ def run(options: Options, call: str) -> None:
         [window for i in side for window in cut.windows(i, documents[i].text)] for side in (train_side, held_out_side)
     )
     check_windows(options, train_windows, held_out)
-    # in the order of the documents: what is generated does not depend on which are held out
+    # in the order of the documents, so that what is generated does not depend on which are held out
     wanted = choose(sorted(train_windows + held_out, key=lambda window: window.document), options.generate or 0)
     if options.prompts:
         write_prompts(options.prompts, wanted)
@@ -71,7 +77,7 @@ def run(options: Options, call: str) -> None:
 
 
 def plan(options: Options) -> tuple[Reading, Cut, Generator | None]:
-    """How to read, how to cut and what generates; ValueError for what these refuse."""
+    """How texts are read and cut, and what generates negatives. Raises ValueError for options that these refuse."""
     make_settings(options, False)
     scale = options.scale if options.scale is not None else {"cosine": 20.0, "dot": 1.0}[options.similarity]
     low, high = options.continuation_words
@@ -81,14 +87,14 @@ def plan(options: Options) -> tuple[Reading, Cut, Generator | None]:
 
 
 def make_settings(options: Options, generated: bool) -> Settings:
-    """Of the training."""
+    """The settings of the training."""
     defaults = FULL if options.full else HEADS
     negatives = options.negatives or ("both" if generated else "book")
     return Settings(**defaults | {"negatives": negatives} | options.training)
 
 
 def check_windows(options: Options, train_windows: list[Window], held_out: list[Window]) -> None:
-    """Raise ValueError if there is too little text."""
+    """Raise ValueError if there is too little text to train on or to measure on."""
     low, high = options.continuation_words
     for name, windows in (("train on", train_windows), ("measure on", held_out)):
         if len(windows) < 2:
@@ -99,13 +105,13 @@ def check_windows(options: Options, train_windows: list[Window], held_out: list[
 
 
 def write_prompts(path: Path, prefixes: list[str]) -> None:
-    """What `python -m decoding --input` reads."""
+    """Write the prefixes as `python -m decoding --input` reads them."""
     write_whole(path, "".join(to_line({"id": i, "prompt": prefix}) for i, prefix in enumerate(prefixes)))
     print(f"{len(prefixes)} prefixes written to {path}", file=sys.stderr)
 
 
 def make_generator(options: Options) -> Generator | None:
-    """The model that makes negatives, if the call wants one."""
+    """The model that makes negatives; None if the call does not ask for one."""
     if not options.generator:
         return None
     return Generator(
@@ -115,7 +121,7 @@ def make_generator(options: Options) -> Generator | None:
 
 
 def find_made(options: Options, windows: list[Window]) -> dict[str, str]:
-    """What the file of --generated has for the windows; ValueError if that is nothing."""
+    """The texts in the file of --generated that belong to the windows. Raises ValueError if there are none."""
     if not options.generated:
         return {}
     prefixes = {window.prefix for window in windows}
@@ -129,7 +135,7 @@ def find_made(options: Options, windows: list[Window]) -> dict[str, str]:
 
 
 def attach(windows: list[Window], made: dict[str, str], shortest: int) -> list[Window]:
-    """The windows with what was made for them, where that has `shortest` words or more."""
+    """The windows with the texts that were made for them. A text of under `shortest` words is not used."""
     return [
         with_generated(window, made[window.prefix]) if len(made.get(window.prefix, "").split()) >= shortest else window
         for window in windows
@@ -137,7 +143,7 @@ def attach(windows: list[Window], made: dict[str, str], shortest: int) -> list[W
 
 
 def begin(options: Options, documents: list[Document], settings: dict[str, Any]) -> None:
-    """Claim the folder for this call; ValueError if it is another's."""
+    """Reserve the folder for this call. Raises ValueError if it was begun by another call."""
     output = options.folder
     settings |= {"encoder": options.encoder, "held_out": options.held_out, "rank": options.rank,
                  "generate": options.generate,
@@ -148,17 +154,17 @@ def begin(options: Options, documents: list[Document], settings: dict[str, Any])
             raise ValueError(f"--output {output} was begun with other texts or settings: give another")
         return
     output.mkdir(exist_ok=True)
-    # first beside the folder: one with anything but this file in it is not taken up again
+    # written beside the folder first: a call goes on only in a folder that is empty or has this file
     write_whole(output / RUN, line, folder=output.absolute().parent)
 
 
 def digest(value: Any) -> str:
-    """SHA-256 of a JSON value, its first 16 digits."""
+    """The first 16 digits of the SHA-256 of a JSON value."""
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
 
 
 def device_of(options: Options) -> torch.device:
-    """Where to compute."""
+    """The device to compute on."""
     if options.device:
         return torch.device(options.device)
     return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
@@ -173,7 +179,7 @@ def make_ranker(
     encoder, tokenizer = load_encoder(options.encoder)
     ranker = Ranker(encoder, tokenizer, Heads(encoder.config.hidden_size, reading).eval(), reading)
     ranker.to(device_of(options))
-    cosine = Heads(encoder.config.hidden_size, Reading(similarity="cosine"))  # the encoder's own use, whatever we train
+    cosine = Heads(encoder.config.hidden_size, Reading(similarity="cosine"))  # how the encoder is meant to be used
     before = measure(ranker, cosine.to(encoder.device), corpus.held_out, vectors, options.seed)
     batches = Batches(ranker, corpus.train, settings, None if settings.full else vectors)
     if not len(batches):
@@ -216,7 +222,7 @@ def publish(saved: Path, output: Path, notes: dict[str, Any]) -> None:
 def measure(
     ranker: Ranker, heads: Heads, windows: list[Window], vectors: Path, seed: int
 ) -> dict[str, dict[int, float]]:
-    """What every held-out window scores in every task."""
+    """The result of every held-out window in every task."""
     continuations = [text for window in windows for text in (window.continuation, window.generated) if text]
     texts = {"prefix": [window.prefix for window in windows], "suffix": continuations}
     found = {}

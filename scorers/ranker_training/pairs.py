@@ -1,4 +1,4 @@
-"""Prefixes and continuations out of documents, and which is a negative for which. Krishna et al. 2022, section 2.2."""
+"""Prefixes and continuations of documents, and which is a negative for which. Krishna et al. 2022, section 2.2."""
 
 import json
 import random
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .._common.files import is_json_lines, read_lines, read_text
 
-# A sentence ends at a mark, closing quotes and white space, unless it goes on in lower case; a line ends one too.
+# A sentence ends at a mark, closing quotes and white space, unless lower case follows. It ends with a line too.
 BORDER = re.compile(
     r"(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bDr)(?<!\bSt)[.!?]+[\"'\u201d\u2019)\]_]*(\s+)(?![a-z\s])|(\s*\n\s*)"
 )
@@ -22,7 +22,7 @@ BORDER = re.compile(
 
 @dataclass(frozen=True)
 class Document:
-    """A text and what it is called."""
+    """A text and its name."""
 
     name: str
     text: str
@@ -30,10 +30,16 @@ class Document:
 
 @dataclass(frozen=True)
 class Window:
-    """A prefix and what follows it in a document.
+    """A prefix and its continuation in a document.
 
-    document: the number of its document. start, middle, end: characters of the document's text where the prefix
-    begins, where the continuation does, and where that ends. generated: what a language model made of the prefix.
+    Args:
+        document: the number of the document.
+        start: where the prefix begins, in characters of the document's text.
+        middle: where the continuation begins.
+        end: where the continuation ends.
+        prefix: the text of the prefix.
+        continuation: the text of the continuation.
+        generated: a language model's continuation of the prefix, if there is one.
     """
 
     document: int
@@ -47,11 +53,14 @@ class Window:
 
 @dataclass(frozen=True)
 class Cut:
-    """How documents are cut into windows, whose parts begin and end where sentences do.
+    """How documents are cut into windows. The parts of a window begin and end where sentences do.
 
-    number: windows of a document, at most; at least 1. prefix_words: a prefix is the longest run of whole sentences
-    with at most so many words; at least 1. shortest, longest: words of a continuation, 1 <= shortest <= longest; a
-    prefix has at least `shortest` of them too. seed: of the choice of places and lengths.
+    Args:
+        number: the most windows of a document, at least 1.
+        prefix_words: a prefix is the longest run of whole sentences with at most this many words; at least 1.
+        shortest: the least words of a continuation, and of a prefix; at least 1.
+        longest: the most words of a continuation, at least `shortest`.
+        seed: the seed for the choice of places and lengths.
 
     Raises:
         ValueError: a number is out of range.
@@ -79,7 +88,9 @@ class Cut:
             )
 
     def windows(self, document: int, text: str) -> list[Window]:
-        """At most `number` windows at random places, in the order of a shuffle; the same ones wherever the text is."""
+        """At most `number` windows at random places, in random order. They depend on the text alone, not on its
+        document.
+        """
         spans = sentences(text)
         counts = [0]  # words before each sentence
         for start, end in spans:
@@ -124,13 +135,16 @@ def sentences(text: str) -> list[tuple[int, int]]:
 
 
 def read_documents(paths: Sequence[Path], field: str = "text") -> list[Document]:
-    """The distinct documents of the files: of .jsonl and .json one a line, of others one a file; .gz is unpacked.
+    """The different documents of the files. In .jsonl and .json each line is one, any other file is one; .gz is
+    unpacked.
 
     Args:
-        paths: files. field: of JSON lines, where the text stands.
+        paths: the files.
+        field: where the text stands in JSON lines.
 
     Raises:
-        OSError: a file cannot be read. ValueError: not UTF-8, not gzip, or a line without a text; it says where.
+        OSError: a file cannot be read.
+        ValueError: a file is not UTF-8 or not gzip, or a line has no text. The message says where.
     """
     found: dict[str, Document] = {}
     for path in paths:
@@ -148,7 +162,7 @@ def read_documents(paths: Sequence[Path], field: str = "text") -> list[Document]
 
 
 def text_of(line: str, field: str, place: str) -> str:
-    """The `field` of a JSON object on a line; ValueError with the place if it is no text."""
+    """The `field` of the JSON object on a line. Raises ValueError with the place if it is not a text."""
     try:
         entry = json.loads(line)
         text = entry[field]
@@ -159,10 +173,10 @@ def text_of(line: str, field: str, place: str) -> str:
 
 
 def split(documents: Sequence[Document], fraction: float, seed: int) -> tuple[list[int], list[int]]:
-    """(train, held out): the numbers of the documents, `fraction` of them held out, at least one and not all.
+    """(train, held out): the numbers of the documents. `fraction` of them are held out, at least one and not all.
 
     Raises:
-        ValueError: fewer than two documents.
+        ValueError: there are fewer than two documents.
     """
     if len(documents) < 2:
         raise ValueError("one document is not enough: there must be one to train on and another to measure on")
@@ -173,10 +187,11 @@ def split(documents: Sequence[Document], fraction: float, seed: int) -> tuple[li
 
 
 def with_generated(window: Window, generated: str) -> Window:
-    """The window with what a model made of its prefix; it and the true continuation are cut to the shorter's words.
+    """The window with a language model's continuation of its prefix. Both continuations are cut to the words of the
+    shorter one.
 
-    A generated text ends where the model was stopped. Were it compared with whole sentences of another length, then
-    length and end would tell the two apart.
+    A generated text ends where the model was stopped. If it were compared with whole sentences of another length, its
+    length and its end would give it away.
 
     Example:
         >>> window = with_generated(Window(0, 0, 2, 9, "a", "b c. D e."), " x y z")
@@ -196,9 +211,9 @@ def first_words(text: str, number: int) -> str:
 
 
 def overlaps(windows: Sequence[Window]) -> Tensor:
-    """(B, B) bool: whether the continuation of window j shares text with that of window i; each does with itself.
+    """(B, B) bool: whether the continuations of windows i and j share text. Each one does with itself.
 
-    Such a j is no negative for i: it is, in part, the right answer.
+    Such a j is not a negative for i, since it is in part the right answer.
     """
     owners, begins, ends = torch.tensor([(window.document, window.middle, window.end) for window in windows]).T
     same = owners[:, None] == owners
@@ -206,14 +221,17 @@ def overlaps(windows: Sequence[Window]) -> Tensor:
 
 
 def make_batches(windows: Sequence[Window], size: int, epochs: int, seed: int) -> list[list[int]]:
-    """The numbers of the windows of each batch, epoch after epoch: a batch, and so its negatives, is of one document.
+    """The numbers of the windows of each batch, epoch after epoch. The windows of a batch, and so its negatives, are of
+    one document.
 
-    The windows of a document are dealt out evenly to as many batches as it takes. Documents with under half a batch
-    share one, for alone they would give few negatives or none.
+    The windows of a document are divided evenly into as few batches as possible. Documents with under half a batch
+    share a batch, since alone they would give few negatives or none.
 
     Args:
-        windows: all to train on. size: of a batch at most, at least 2. epochs: how often each window comes, at least 1.
-        seed: of the shuffles.
+        windows: all windows to train on.
+        size: the most windows of a batch, at least 2.
+        epochs: how often each window occurs, at least 1.
+        seed: the seed of the shuffles.
     """
     draw, planned = random.Random(seed), []
     owned: dict[int, list[int]] = {}
@@ -243,10 +261,11 @@ def make_batches(windows: Sequence[Window], size: int, epochs: int, seed: int) -
 
 @dataclass(frozen=True)
 class Distractors:
-    """For each held-out window, what its continuation is compared with.
+    """The texts that the continuation of each held-out window is compared with, at most as many as were asked for.
 
-    document: numbers of windows of the same document whose continuations share no text with the window. random: of
-    windows of other documents. Each list has at most as many as were asked for.
+    Args:
+        document: for each window, numbers of windows of the same document whose continuations share no text with it.
+        random: for each window, numbers of windows of other documents.
     """
 
     document: list[list[int]]

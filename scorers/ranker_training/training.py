@@ -1,4 +1,4 @@
-"""The training of a ranker: RankGen's loss, one document a batch, by transformers' Trainer. Krishna et al. 2022."""
+"""The training of a ranker by transformers' Trainer: RankGen's loss, one document in a batch. Krishna et al. 2022."""
 
 import hashlib
 import shutil
@@ -66,14 +66,17 @@ class Settings:
 
 
 def contrastive_loss(prefixes: Tensor, suffixes: Tensor, generated: Tensor, barred: Tensor) -> Tensor:
-    """InfoNCE from prefix to continuation, the mean over prefixes. Krishna et al. 2022, section 2.2, who take the sum.
+    """InfoNCE from prefix to continuation, averaged over prefixes. Krishna et al. 2022, section 2.2, where it is the
+    sum.
 
-    -log of exp(p_i . c_i) / Z(p_i), where Z(p_i) sums exp(p_i . c_j) over the batch and exp(p_i . g_j) over all that
-    was generated for it, for whichever prefix.
+    The loss of a prefix is -log of exp(p_i . c_i) / Z(p_i). Z(p_i) is the sum of exp(p_i . c_j) over the batch and of
+    exp(p_i . g_j) over all texts generated for the batch, for any of its prefixes.
 
     Args:
-        prefixes, suffixes: (B, D) float, row by row a pair. generated: (G, D), G may be 0.
-        barred: (B, B) bool: which suffixes j are not in Z(p_i). The diagonal makes no difference.
+        prefixes: (B, D) float.
+        suffixes: (B, D) float; row i continues prefix i.
+        generated: (G, D), where G may be 0.
+        barred: (B, B) bool: which suffixes j are left out of Z(p_i). The diagonal makes no difference.
 
     Example:
         >>> p = torch.eye(2)
@@ -86,10 +89,12 @@ def contrastive_loss(prefixes: Tensor, suffixes: Tensor, generated: Tensor, barr
 
 
 class Objective(nn.Module):
-    """The loss of a batch as a module, which is what the Trainer trains; its first argument of each pair are the sides.
+    """The loss of a batch as a module, since the Trainer trains modules.
 
     Args:
-        heads: trained. encoder: trained as well, reading token ids; None: sides are pooled states. dropout: of these.
+        heads: the heads, which are trained.
+        encoder: an encoder that is trained as well; then a side is token ids. None: a side is pooled states.
+        dropout: the dropout of the pooled states.
     """
 
     def __init__(self, heads: Heads, encoder: Any = None, dropout: float = 0.0) -> None:
@@ -103,17 +108,19 @@ class Objective(nn.Module):
         return {"loss": contrastive_loss(prefixes, suffixes, made, barred)}
 
     def look(self, side: str, texts: Any) -> Tensor:
-        """The vectors of a side."""
+        """The vectors of the texts of a side."""
         pooled = texts if self.encoder is None else pool(self.encoder, **texts)
         return self.heads(side, self.dropout(pooled))
 
 
 class Batches(Dataset):
-    """The batches of all epochs in their order: an item is a whole batch, as `Objective` takes it.
+    """The batches of all epochs in order. An item is a whole batch, as `Objective` takes it.
 
     Args:
-        ranker: whose encoder and tokenizer read the texts. windows: to train on. settings: of the training.
-        vectors: a folder that keeps the pooled states; None: batches are token ids, for an encoder that is trained.
+        ranker: its encoder and tokenizer read the texts.
+        windows: the windows to train on.
+        settings: the settings of the training.
+        vectors: a folder that keeps the pooled states. None: batches are token ids, for an encoder that is trained.
     """
 
     def __init__(self, ranker: Ranker, windows: Sequence[Window], settings: Settings, vectors: Path | None) -> None:
@@ -144,16 +151,16 @@ class Batches(Dataset):
         }
 
     def side(self, side: str, texts: list[str]) -> Any:
-        """Pooled states or token ids of the texts."""
+        """The pooled states or token ids of the texts."""
         if self.states is None:
             return self.ranker.encode(side, texts)
         return torch.stack([self.states[side][text] for text in texts])
 
 
 def read_states(ranker: Ranker, side: str, texts: Sequence[str], folder: Path, chunk: int = 256) -> dict[str, Tensor]:
-    """The pooled states of each text, (D,), kept in `folder` chunk by chunk; what is there is not read again.
+    """The pooled states of each text, (D,). They are kept in `folder` chunk by chunk, and no chunk is read again.
 
-    The name of a file says what it depends on: the encoder, the lengths, and the texts.
+    The name of a file is a hash of all that it depends on: the encoder, the lengths and the texts.
     """
     folder.mkdir(parents=True, exist_ok=True)
     distinct = sorted(set(texts), key=lambda text: (len(text), text))
@@ -177,7 +184,7 @@ def read_states(ranker: Ranker, side: str, texts: Sequence[str], folder: Path, c
 
 
 def load_states(file: Path, number: int) -> Tensor | None:
-    """What an earlier run kept, or None."""
+    """The states that an earlier run kept; None if there are none."""
     try:
         states = load_file(file)["states"]
     except (OSError, KeyError, SafetensorError):
@@ -186,10 +193,11 @@ def load_states(file: Path, number: int) -> Tensor | None:
 
 
 def train(ranker: Ranker, batches: Batches, settings: Settings, folder: Path, save_every: int = 200) -> dict[str, Any]:
-    """Train the ranker's heads, and its encoder with `settings.full`, in place.
+    """Train the ranker's heads in place. With `settings.full`, train its encoder too.
 
-    Checkpoints are put into `folder`, and a training that was killed goes on at its last one, with the weights it would
-    have had. The Trainer's own shuffling is not used: batches come whole, for their negatives are of one document.
+    Checkpoints are written to `folder`. A training that was killed goes on from the last one, with the same weights as
+    without the kill. The Trainer's own shuffling is not used: a batch is given whole, since its negatives must be of
+    one document.
 
     Returns:
         `steps`, `seconds` of this run, and the mean `loss` of the last tenth of the steps.
@@ -227,14 +235,14 @@ def train(ranker: Ranker, batches: Batches, settings: Settings, folder: Path, sa
 
 
 class Bar(ProgressCallback):
-    """The Trainer's progress bar, without the dictionaries that it prints between."""
+    """The Trainer's progress bar, without the dictionaries that the Trainer prints."""
 
     def on_log(self, *_: Any, **__: Any) -> None:
         """Print nothing."""
 
 
 def last_checkpoint(folder: Path) -> str | None:
-    """The newest whole checkpoint; one that a killed run was still writing is removed."""
+    """The newest complete checkpoint. One that a killed run left incomplete is removed."""
     found = sorted(folder.glob("checkpoint-*"), key=lambda place: int(place.name.rpartition("-")[2]))
     while found and not (found[-1] / "trainer_state.json").exists():  # which is written last
         shutil.rmtree(found.pop())
