@@ -126,9 +126,8 @@ class Texts:
         if len(chosen) > 1:
             states = twice(states, [language in chosen for language in own])
         with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", message=".*tokens a dimension.*"
-            )  # said in the table of docs/results/metrics.md
+            # the table of docs/results/metrics.md says this
+            warnings.filterwarnings("ignore", message=".*tokens a dimension.*")
             return isotropy(states, blocks=BLOCKS, groups=[*[None] * len(own), *own])
 
 

@@ -1,7 +1,8 @@
-"""Time, memory and forwards of every method beside its peers: `python -m benchmarks speed`.
+"""Time, memory and forward passes of every method beside its peers: `python -m benchmarks speed`.
 
-All ways of a case (a batch of prompts of one length) take turns in one process. What is compared is a ratio within a
-round. Loading, the ways and the cases are here; they are timed in turns.py and told in speed_report.py.
+All ways of a case (a batch of prompts of one length) take turns in one process. They are compared by ratios within a
+timing round. This module loads the models and has the ways and the cases. `timing` times them, and `report` writes the
+tables.
 """
 
 import copy
@@ -36,7 +37,14 @@ RERANKED: dict[str, Any] = {"prefix": 256, "every": 20, "samples": 10, "beams": 
 
 @dataclass(frozen=True)
 class Models:
-    """What is measured: a model, the same one packed (None: it is not to be, or cannot be), an expert, a tokenizer."""
+    """The models that are measured.
+
+    Args:
+        plain: the model.
+        packed: the same model with packed weights. None if it is not asked for or not possible.
+        expert: a second model.
+        tokenizer: the tokenizer of the model.
+    """
 
     plain: Any
     packed: Any
@@ -45,7 +53,9 @@ class Models:
 
     @property
     def bytes(self) -> int:
-        """Of the weights that a token reads: all but an input embedding of its own."""
+        """Bytes of the weights that a token reads. An input embedding that is not also the output embedding does not
+        count.
+        """
         total = sum(value.numel() * value.element_size() for value in self.plain.parameters())
         inputs, outputs = self.plain.get_input_embeddings().weight, self.plain.get_output_embeddings().weight
         return total if inputs is outputs else total - inputs.numel() * inputs.element_size()
@@ -62,10 +72,11 @@ QUICK = {
 
 
 def run(options: Options, show: Callable[[str], None]) -> dict[str, Any]:
-    """Measure all cases that the folder has not yet, and return all; each is written as soon as it is there.
+    """Measure all cases that the folder does not have yet, and return all. Each case is written as soon as it is
+    measured.
 
     Raises:
-        ValueError: a context that the model has no room for; a folder with other settings or damaged results.
+        ValueError: the model has no room for a context, or the folder has other settings or damaged results.
     """
     if options.quick:
         vars(options).update(QUICK)
@@ -88,7 +99,7 @@ def run(options: Options, show: Callable[[str], None]) -> dict[str, Any]:
 
 
 def load(options: Options) -> Models:
-    """Two or three models of the same weights; texts of all go on to the last token."""
+    """Load two or three models of the same weights. Their texts do not end before the last token."""
     model, tokenizer = decoding.load(options.model, device="cpu", dtype=options.dtype)
     model.generation_config.eos_token_id = None
     packed = None
@@ -102,7 +113,7 @@ def load(options: Options) -> Models:
 
 
 def describe(options: Options, models: Models) -> dict[str, Any]:
-    """What figures depend on, as far as it can be known."""
+    """All that the figures depend on, as far as it can be known."""
     return {
         "model": Path(str(models.plain.config.name_or_path)).name,
         "dtype": str(models.plain.dtype).removeprefix("torch."),
@@ -117,7 +128,7 @@ def describe(options: Options, models: Models) -> dict[str, Any]:
 
 
 def resume(file: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """What a run before this one left, if it was of the same settings."""
+    """The results that an earlier run left. Raises ValueError if it had other settings."""
     if not file.exists():
         return {"settings": settings, "cases": {}}
     try:
@@ -132,7 +143,7 @@ def resume(file: Path, settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def cases(options: Options, models: Models) -> Iterator[tuple[str, dict[str, Any], Callable[[], dict[str, Way]]]]:
-    """Name, what it is, and its ways."""
+    """Yield the name of each case, its description, and a function that makes its ways."""
     if set(options.methods) - {"rerank"}:
         for batch in options.batches:
             for context in options.contexts:
@@ -147,13 +158,15 @@ def cases(options: Options, models: Models) -> Iterator[tuple[str, dict[str, Any
 
 
 def examine(ways: dict[str, Way], options: Options, models: Models) -> dict[str, Any]:
-    """Counts of every way, its seconds in every round, and the machine's share: how fast bytes can be read."""
+    """The counts of every way, its seconds in every round, and how fast this machine reads as many bytes as the weights
+    have.
+    """
     costs = {}
     block = torch.ones(models.bytes // 4)
     timed = {"read": Way(lambda criteria: block.sum(), whole=True), **ways}
     with progress(len(ways) + len(timed) * options.rounds, "call") as tick:
         for name, way in ways.items():
-            costs[name] = count(way)  # and so all of them are warm
+            costs[name] = count(way)  # this also warms them up
             tick()
         before = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
         seconds = measure(timed, options.rounds, tick=tick)
@@ -172,7 +185,7 @@ def examine(ways: dict[str, Way], options: Options, models: Models) -> dict[str,
 
 
 def same(output: Any, costs: dict[str, Any], name: str) -> bool | None:
-    """Whether a way gave the tokens of its peer; None where it has none."""
+    """Whether a way gave the same tokens as its peer. None if it has no peer."""
     method = name.removesuffix(", packed").partition(", ")[2]
     peer = next((other for other in costs if other.partition(", ")[2] == method), name)
     if peer == name or not isinstance(output, Tensor):
@@ -181,14 +194,14 @@ def same(output: Any, costs: dict[str, Any], name: str) -> bool | None:
 
 
 def prompts(models: Models, batch: int, context: int, start: int = 0) -> Tensor:
-    """(batch, context) int64: every row from another place of a text."""
+    """(batch, context) int64: each row begins at another place of a text."""
     words = models.tokenizer(TEXT, return_tensors="pt")["input_ids"][0]
     stream = words.repeat((context + 3 * batch + start) // len(words) + 2)
     return torch.stack([stream[start + 3 * row :][:context] for row in range(batch)])
 
 
 def token_ways(options: Options, models: Models, batch: int, context: int) -> dict[str, Way]:
-    """All ways to continue a batch; a name is who does it, and then what; peers stand before ours."""
+    """All ways to continue a batch. A name says who does it and then what. Peers stand before ours."""
     ids = prompts(models, batch, context)
     second = prompts(models, batch, options.second or context, start=7)
     limits = {"max_new_tokens": options.new_tokens, "do_sample": False}
@@ -229,7 +242,7 @@ def token_ways(options: Options, models: Models, batch: int, context: int) -> di
 
 
 def rerank_ways(models: Models) -> dict[str, Way]:
-    """RankGen's beam search over segments, as it was released and as it is here."""
+    """RankGen's beam search over segments: the released algorithm and ours."""
     options = Reranking(**RERANKED)
     text = rerank.story(models.plain, models.tokenizer, RERANKED["prefix"])
     ways = {}
@@ -242,10 +255,10 @@ def rerank_ways(models: Models) -> dict[str, Way]:
 
 
 def ignoring(work: Callable[[], Any]) -> Callable[[Any], Any]:
-    """A call that takes no stopping criteria."""
+    """A call that ignores the stopping criteria."""
     return lambda criteria: work()
 
 
 def median_ms(seconds: list[float]) -> float:
-    """In milliseconds."""
+    """The median in milliseconds."""
     return 1000 * statistics.median(seconds)

@@ -1,4 +1,4 @@
-"""What `python -m benchmarks speed` measured: a table for each case, the bars, and cost against context length."""
+"""The report of `python -m benchmarks speed`: a table for each case, the targets, and cost against context length."""
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,11 +15,15 @@ from .timing import interval, ratios
 
 @dataclass(frozen=True)
 class Bar:
-    """A ratio to be reached: what `above` takes over what those of `below` take together, at most `target`.
+    """A target: the cost of `above` divided by the total cost of those in `below` is at most `target`.
 
     Args:
-        case: its name. key: seconds, or a count (cache, positions); then `below` may be empty, for the count itself.
-            over: the ratio less 1, what comes on top.
+        case: the name of the case.
+        above: the way whose cost is judged.
+        below: the ways that it is compared with. For a count it may be empty: then the count itself is judged.
+        target: the most that is allowed.
+        key: "seconds", or a count: "cache" or "positions".
+        over: take the ratio minus 1, which is what comes on top.
     """
 
     case: str
@@ -31,12 +35,12 @@ class Bar:
 
     @property
     def name(self) -> str:
-        """As it is read."""
+        """The name for readers."""
         what = {"seconds": "time", "cache": "cache, above", "positions": "positions read"}[self.key]
         return f"{self.case}: {what}, {self.above}" + (f" / {' + '.join(self.below)}" if self.below else "")
 
     def values(self, case: Mapping[str, Any]) -> list[float] | None:
-        """Of each round, or the one value of a count; None where the run has not what it takes."""
+        """The values of each round, or the one value of a count. None if the run did not measure these ways."""
         ways = case["ways"]
         if not {self.above, *self.below} <= ways.keys():
             return None
@@ -49,7 +53,7 @@ class Bar:
 
 
 def bars() -> Iterator[Bar]:
-    """What this project holds itself to, with the embedded model in float32 on two cores."""
+    """Yield the targets of this project, for the embedded model in float32 on two cores."""
     packed = ", packed"
     for context, target, target_packed in ((32, 1.2, 0.7), (512, 1.3, 0.85), (1500, 1.2, 0.7)):
         case = f"batch 1, context {context}"
@@ -77,7 +81,7 @@ def bars() -> Iterator[Bar]:
 
 
 def markdown(results: Mapping[str, Any]) -> str:
-    """All of it."""
+    """The whole report as Markdown."""
     settings = results["settings"]
     versions = ", ".join(f"{name} {number}" for name, number in settings["versions"].items())
     lines = [
@@ -93,7 +97,7 @@ def markdown(results: Mapping[str, Any]) -> str:
 
 
 def bar_table(results: Mapping[str, Any]) -> list[str]:
-    """Each bar, what was measured, and whether it was reached."""
+    """A table of each target, what was measured, and whether it was reached."""
     rows = []
     for bar in bars():
         values = bar.values(results["cases"][bar.case]) if bar.case in results["cases"] else None
@@ -108,7 +112,7 @@ def bar_table(results: Mapping[str, Any]) -> list[str]:
 
 
 def case_table(case: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
-    """A row a way; ratios are against transformers' own greedy search, or the first way."""
+    """A table with a row for each way. Ratios are against transformers' own greedy search, or against the first way."""
     ways = case["ways"]
     base = GREEDY if GREEDY in ways else next(iter(ways))
     seconds = {name: way["seconds"] for name, way in ways.items()}
@@ -140,7 +144,9 @@ def case_table(case: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str
 
 
 def plot(results: Mapping[str, Any], file: Path) -> bool:
-    """Milliseconds a token against context length, a panel for each batch size; whether there was anything to draw."""
+    """Plot milliseconds a token against context length, with a panel for each batch size. False if there is nothing to
+    draw.
+    """
     import matplotlib.pyplot as plt
 
     found = [case for case in results["cases"].values() if "context" in case]
@@ -159,7 +165,7 @@ def plot(results: Mapping[str, Any], file: Path) -> bool:
 
 
 def draw(panel: Any, found: Sequence[Mapping[str, Any]]) -> None:
-    """A line for each way: dashed for peers, dotted for packed weights."""
+    """Draw a line for each way: dashed for peers, dotted for packed weights."""
     names = list(dict.fromkeys(name for case in found for name in case["ways"]))
     for name in names:
         points = [(case["context"], median_ms(case["ways"][name]["seconds"])) for case in found if name in case["ways"]]

@@ -1,8 +1,8 @@
 """Segment reranking beside the algorithm that was released with RankGen: `python -m benchmarks.rerank`.
 
-The peer is written from its description: for each prompt and each hypothesis, text and all, the tokenizer and the model
-read everything again, and the cache is thrown away. Same model, same number of tokens, same scorer, in one run, where
-the two take turns. Times are of one machine in one hour: compare their ratio, and the positions read.
+The peer is written from its description. For each prompt and each hypothesis, the tokenizer and the model read the
+whole text again, and the cache is thrown away. Both use the same model, the same number of tokens and the same scorer,
+and take turns in one run. Times are of one machine in one hour, so compare their ratio, and the positions read.
 """
 
 import json
@@ -35,13 +35,15 @@ CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 def run(options: Options) -> None:
-    """Print what was measured."""
+    """Compare both ways, and print the result."""
     found = compare(options)
     print(json.dumps(found, indent=1) if options.json else table(found))
 
 
 def compare(options: Options) -> dict[str, Any]:
-    """Both ways in turns: seconds of each round, their ratios within it, mean forwards and positions of a round."""
+    """Run both ways in turns. Return the seconds of each round, their ratios, and the mean forward passes and
+    positions.
+    """
     scorer, clock = SCORERS[options.scorer](), CLOCKS[options.clock]
     silence()
     model, tokenizer = decoding.load(options.model)
@@ -51,11 +53,11 @@ def compare(options: Options) -> dict[str, Any]:
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     read: dict[str, list[tuple[int, int]]] = {name: [] for name in ways}
     with progress(len(ways) * (1 + options.rounds), "run") as tick:
-        for way in ways.values():  # to warm up
+        for way in ways.values():  # a short run to warm up
             way(model, tokenizer, scorer, texts, short)
             tick()
         for number in range(options.rounds):
-            for name in list(ways)[:: 1 if number % 2 else -1]:  # who goes first takes turns as well
+            for name in list(ways)[:: 1 if number % 2 else -1]:  # the two take turns to go first
                 torch.manual_seed(number)
                 start = clock()
                 read[name].append(reading(model, partial(ways[name], model, tokenizer, scorer, texts, options)))
@@ -81,7 +83,7 @@ def compare(options: Options) -> dict[str, Any]:
 
 
 def table(found: dict[str, Any]) -> str:
-    """In Markdown: medians, and how many times as much the released way takes, in the median of the rounds."""
+    """A Markdown table: medians, and the median over rounds of the ratio of the released way to ours."""
     rows: list[list[Any]] = [
         [name, f"{statistics.median(way['seconds']):.1f}", way["forwards"], way["positions"]]
         for name, way in found["ways"].items()
@@ -94,7 +96,7 @@ def table(found: dict[str, Any]) -> str:
 
 
 def story(model: Any, tokenizer: Any, length: int, seed: int = 0) -> str:
-    """A text of so many tokens that goes on in many ways: were it repetitive, samples would be copies of each other."""
+    """A sampled text of `length` tokens. After a repetitive text, samples would be copies of each other."""
     inputs = tokenizer(TEXT, return_tensors="pt")
     torch.manual_seed(seed)
     row = model.generate(**inputs, do_sample=True, top_k=0, max_new_tokens=length, min_new_tokens=length)[0]
@@ -102,7 +104,7 @@ def story(model: Any, tokenizer: Any, length: int, seed: int = 0) -> str:
 
 
 def ours(model: Any, tokenizer: Any, scorer: scorers.Scorer, texts: Sequence[str], options: Options) -> list[str]:
-    """The texts with what `Rerank` continues them by."""
+    """The texts with their continuations by `Rerank`."""
     inputs = tokenizer(list(texts), return_tensors="pt", padding=True).to(model.device)
     part = decoding.Rerank(scorer, options.every, options.samples, options.beams, tokenizer=tokenizer)
     limits: dict[str, Any] = {"max_new_tokens": options.new_tokens, "min_new_tokens": options.new_tokens}
@@ -111,7 +113,9 @@ def ours(model: Any, tokenizer: Any, scorer: scorers.Scorer, texts: Sequence[str
 
 
 def released(model: Any, tokenizer: Any, scorer: scorers.Scorer, texts: Sequence[str], options: Options) -> list[str]:
-    """The same as it was released, but for what stopped it at the second prompt."""
+    """The texts with their continuations by the released algorithm, without the fault that stopped it at the second
+    prompt.
+    """
     found = []
     for text in texts:
         state, beams, total = scorer.read([text]), [""] * options.beams, 0
@@ -133,7 +137,7 @@ def released(model: Any, tokenizer: Any, scorer: scorers.Scorer, texts: Sequence
 
 
 def reading(model: Any, way: Callable[[], Any]) -> tuple[int, int]:
-    """Forwards of one call, and rows times tokens of all of them."""
+    """The number of forward passes of one call, and the sum of rows times tokens over all of them."""
     counts: list[int] = []
     handle = model.get_input_embeddings().register_forward_hook(lambda _, args, __: counts.append(args[0].numel()))
     try:

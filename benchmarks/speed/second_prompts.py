@@ -1,4 +1,4 @@
-"""What a second prompt costs, by the lengths of the two, in one forward or in two: `python -m benchmarks.guides`."""
+"""The cost of a second prompt, by the lengths of both, in one forward pass or in two: `python -m benchmarks.guides`."""
 
 import statistics
 from functools import partial
@@ -17,7 +17,7 @@ LENGTHS = [(64, 64), (64, 48), (64, 32), (256, 256), (256, 64)]
 
 
 def run(options: Options) -> None:
-    """Print a Markdown table: medians of ratios within a round, in which all ways take turns."""
+    """Print a Markdown table of medians of ratios. Each ratio is of one round, in which all ways take turns."""
     silence()
     model, _ = decoding.load(options.model)
     names = ["rows", "prompt", "second prompt", "padding", "separate / greedy", "joint / greedy", "joint / separate"]
@@ -32,7 +32,9 @@ def run(options: Options) -> None:
 
 
 def ways(model: Any, rows: int, first: int, second: int, new: int) -> dict[str, Way]:
-    """Greedy decoding of random prompts, and a guide with a second prompt, with two forwards a token and with one."""
+    """Greedy decoding of random prompts, and a guide with a second prompt, with two forward passes a token and with
+    one.
+    """
     generator, vocabulary = torch.Generator().manual_seed(0), model.config.vocab_size
     ids, aside = (torch.randint(vocabulary // 2, vocabulary, (rows, n), generator=generator) for n in (first, second))
     options: dict[str, Any] = {"max_new_tokens": new, "min_new_tokens": new, "do_sample": False}

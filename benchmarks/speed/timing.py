@@ -1,4 +1,7 @@
-"""Measuring ways of doing the same thing on a machine that is never quite still: in turns, and only by ratios."""
+"""Timing of several ways to do the same thing, on a machine that is never quite still.
+
+The ways take turns, and only ratios of their times are compared.
+"""
 
 import random
 import statistics
@@ -18,12 +21,14 @@ TEXT = "The history of the deep sea is a history of people who went down in smal
 
 
 def clock() -> float:
-    """Seconds: of this thread's own work where there is one thread, so that other processes do not count; else real."""
+    """Seconds. With one thread they are this thread's own work, so that other processes do not count. Otherwise they
+    are real time.
+    """
     return time.thread_time() if torch.get_num_threads() == 1 else time.perf_counter()
 
 
 class Ticks(StoppingCriteria):
-    """Stops nothing; notes when each token was there. Every loop calls it once a token."""
+    """A stopping criterion that stops nothing and notes the time of each token. Every loop calls it once a token."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
@@ -35,7 +40,7 @@ class Ticks(StoppingCriteria):
 
     @property
     def step(self) -> float:
-        """Seconds a token after the first one, which has the prompt's reading in it."""
+        """Seconds for each token after the first, whose time includes the reading of the prompt."""
         return (self.times[-1] - self.times[0]) / (len(self.times) - 1)
 
 
@@ -44,8 +49,9 @@ class Way:
     """One way to make tokens.
 
     Args:
-        call: what is timed; it takes stopping criteria. models: all that it runs. whole: time the whole call, prompt
-            and all, instead of a step.
+        call: what is timed, a function of stopping criteria.
+        models: all models that it runs.
+        whole: time the whole call with its prompt, instead of a step.
     """
 
     call: Callable[[StoppingCriteriaList], Any]
@@ -53,7 +59,7 @@ class Way:
     whole: bool = False
 
     def seconds(self) -> float:
-        """Of a step, or of the whole call."""
+        """The seconds of a step, or of the whole call."""
         ticks, start = Ticks(), clock()
         self.call(StoppingCriteriaList([] if self.whole else [ticks]))
         return clock() - start if self.whole else ticks.step
@@ -62,10 +68,16 @@ class Way:
 def measure(
     ways: Mapping[str, Way], rounds: int, seed: int = 0, tick: Callable[[], Any] = lambda: None
 ) -> dict[str, list[float]]:
-    """Seconds of every way in every round: each round has every way once, in an order that is drawn anew.
+    """Time every way in every round. In each round every way runs once, in an order drawn at random.
 
     Args:
-        tick: is called after each way, in time that is not counted.
+        ways: the ways, by name.
+        rounds: the number of timing rounds.
+        seed: the seed of the orders.
+        tick: a function that is called after each way. Its time is not counted.
+
+    Returns:
+        The seconds of each round, for each way.
     """
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     order = random.Random(seed)
@@ -78,13 +90,15 @@ def measure(
 
 
 def ratios(seconds: Mapping[str, Sequence[float]], above: str, below: Sequence[str]) -> list[float]:
-    """In each round, what `above` takes over what those of `below` take together."""
+    """For each round, the seconds of `above` divided by the sum of the seconds of those in `below`."""
     bases = zip(*(seconds[name] for name in below), strict=True)
     return [value / sum(base) for value, base in zip(seconds[above], bases, strict=True)]
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Of the median: 95 %, exact and free of assumptions, from six values on; of fewer, from the least to the most."""
+    """The 95 % interval of the median. It is exact and free of assumptions from six values on. With fewer it is the
+    range.
+    """
     if len(values) < 6:
         return min(values), max(values)
     from scipy.stats import quantile_test
@@ -97,9 +111,12 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 class Cost:
     """What a call needs beside time, counted exactly.
 
-    forwards: of all models. positions: rows times tokens that they read. cache: bytes of keys and values and the like,
-    the most that were held during a forward. peak: bytes of all tensors beside the weights, the most at any time.
-    output: what the call returned.
+    Args:
+        forwards: forward passes of all models.
+        positions: rows times tokens that they read.
+        cache: bytes of keys, values and other states; the most that were held during a forward pass.
+        peak: bytes of all tensors beside the weights; the most at any time.
+        output: what the call returned.
     """
 
     forwards: int = 0
@@ -110,9 +127,9 @@ class Cost:
 
 
 def count(way: Way) -> Cost:
-    """Run it twice: once with a tally of all tensors, once with hooks on its models."""
+    """Count the costs of a way. It runs twice: once with a tally of all tensors, once with hooks on its models."""
     torch.manual_seed(0)
-    with Tally(way.models) as tally:  # first: what a model is tried for on its first use is not counted below
+    with Tally(way.models) as tally:  # runs first, so that the probes of a model's first use are not counted below
         way.call(StoppingCriteriaList([Ticks()]))
     cost, handles, caches = Cost(peak=tally.peak), [], weakref.WeakSet[Any]()
 
@@ -137,7 +154,7 @@ def count(way: Way) -> Cost:
 
 
 def held(caches: Iterable[Any]) -> int:
-    """Bytes of the caches' tensors, with the room that they have beyond what is filled; what is shared counts once."""
+    """Bytes of the caches' tensors, with their unused room. What caches share counts once."""
     storages = {}
     for layer in (layer for cache in caches for layer in cache.layers):
         for value in vars(layer).values():
@@ -148,10 +165,10 @@ def held(caches: Iterable[Any]) -> int:
 
 
 class Tally(TorchDispatchMode):
-    """Bytes of all storages that operations return and that are still alive; `peak` is the most there were.
+    """Count the bytes of all storages that operations return and that are still alive. `peak` is the most of them.
 
     Args:
-        models: their weights do not count.
+        models: models whose weights do not count.
     """
 
     def __init__(self, models: Iterable[Any]) -> None:
@@ -167,7 +184,7 @@ class Tally(TorchDispatchMode):
         return out
 
     def see(self, tensor: Tensor) -> None:
-        """Count a storage once, and until it is freed."""
+        """Count a storage once, until it is freed."""
         if tensor.layout != torch.strided:
             return
         storage = tensor.untyped_storage()
@@ -180,10 +197,10 @@ class Tally(TorchDispatchMode):
         weakref.finalize(storage, self.drop, key)
 
     def drop(self, key: int) -> None:
-        """It is freed."""
+        """Stop counting a storage, which has been freed."""
         self.now -= self.alive.pop(key, 0)
 
 
 def summary(values: Sequence[float]) -> dict[str, Any]:
-    """Median and its interval."""
+    """The median and its interval."""
     return {"median": statistics.median(values), "interval": list(interval(values))}

@@ -1,7 +1,7 @@
 """Arithmetic sampling beside independent sampling, at an equal number of texts: `python -m benchmarks.arithmetic`.
 
-For each prompt, number of texts and seed, one set of texts by each; every figure is of a set, and the table has its
-mean over prompts and seeds. Same model, same distribution, same length.
+For each prompt, number of texts and seed, each of the two makes one set of texts, with the same model, distribution and
+length. Every figure is of a set. The table has its mean over prompts and seeds.
 """
 
 from collections.abc import Sequence
@@ -24,11 +24,15 @@ from .options import Arithmetic as Options
 
 @dataclass(frozen=True)
 class Figures:
-    """Of one set of texts after one prompt; probabilities are the model's own, whatever the temperature.
+    """The figures of one set of texts after one prompt. Probabilities are the model's own, at temperature 1.
 
-    first, third: different beginnings of one token and of three, for each text; [0, 1]. covered: the probability of the
-    different beginnings of two tokens, added up; [0, 1]. distinct_2: of words, over the set. self_bleu: of words.
-    log_p: mean log-probability of a text, in nats.
+    Args:
+        first: the number of different first tokens, divided by the number of texts; in [0, 1].
+        third: the number of different beginnings of three tokens, divided by the number of texts; in [0, 1].
+        covered: the sum of the probabilities of the different beginnings of two tokens; in [0, 1].
+        distinct_2: distinct-2 of words, over the set.
+        self_bleu: self-BLEU of words.
+        log_p: the mean log-probability of a text, in nats.
     """
 
     first: float
@@ -40,7 +44,7 @@ class Figures:
 
 
 def run(options: Options) -> None:
-    """Read the options, draw, measure, print."""
+    """Draw the sets, measure them, and print the table."""
     silence()
     model, tokenizer = decoding.load(options.model)
     rows = []
@@ -56,7 +60,7 @@ def run(options: Options) -> None:
 
 
 def measure(model: Any, tokenizer: Any, prompt: str, picker: Any, n: int, seed: int, options: Options) -> Figures:
-    """Draw a set, and look at it."""
+    """Draw a set and measure it."""
     inputs = tokenizer(prompt, return_tensors="pt").to(model.device)
     out = decoding.generate(
         model, **inputs, processors=[picker], num_return_sequences=n, max_new_tokens=options.new_tokens,
@@ -82,13 +86,16 @@ def measure(model: Any, tokenizer: Any, prompt: str, picker: Any, n: int, seed: 
 
 
 def without_end(row: list[int], ends: list[int]) -> list[int]:
-    """The tokens up to the first end of sequence, and it."""
+    """The tokens up to and including the first end of sequence."""
     return row[: next((i + 1 for i, token in enumerate(row) if token in ends), len(row))]
 
 
 def table(rows: Sequence[tuple[int, str, np.ndarray]]) -> list[str]:
-    """Lines of Markdown, of (n, kind, (prompts, seeds, figures)); the last column is the mean over prompts of the
-    standard deviation over seeds of a set's mean log-probability: how well a set estimates it."""
+    """The lines of a Markdown table, from rows (n, kind, (prompts, seeds, figures)).
+
+    The last column says how well a set estimates its mean log-probability: the standard deviation of this mean over
+    seeds, averaged over prompts.
+    """
     names = [field.name for field in fields(Figures)]
     shown = []
     for n, kind, values in rows:

@@ -1,4 +1,7 @@
-"""Do 95 % intervals cover? Draws small sets of prompts from known laws, and counts how often the truth is inside."""
+"""The coverage of 95 % intervals. Small sets of prompts are drawn from known laws.
+
+What is counted is how often the truth is inside the interval.
+"""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -14,7 +17,13 @@ SIZES = (5, 10, 20, 30, 100)
 
 
 class Law(NamedTuple):
-    """What prompts are drawn from: a name, (rng, n) -> counts of n prompts as `bootstrap` takes them, the truth."""
+    """A law that prompts are drawn from.
+
+    Attributes:
+        name: its name.
+        draw: (rng, n) -> counts of n prompts, as `bootstrap` takes them.
+        truth: the true value.
+    """
 
     name: str
     draw: Callable[[Generator, int], NDArray]
@@ -24,8 +33,12 @@ class Law(NamedTuple):
 class Coverage(NamedTuple):
     """How often an interval had the truth inside.
 
-    law: what was drawn. n: prompts. share: of the intervals that were given, those with the truth inside, [0, 1].
-    width: their median width. none: the share of draws for which no interval was given, since all prompts agreed.
+    Attributes:
+        law: the name of the law.
+        n: the number of prompts.
+        share: the share of intervals with the truth inside, among those that were given; in [0, 1].
+        width: the median width of the intervals.
+        none: the share of draws without an interval, since all prompts agreed.
     """
 
     law: str
@@ -36,7 +49,7 @@ class Coverage(NamedTuple):
 
 
 def draw_ratio(rng: Generator, n: int) -> NDArray:
-    """(n, 2) successes and trials: longer prompts weigh more, and each prompt has its own rate."""
+    """(n, 2) successes and trials. Longer prompts weigh more, and each prompt has its own rate."""
     trials = rng.poisson(40, n) + 5
     return np.stack([rng.binomial(trials, rng.beta(2, 6, n)), trials], 1)
 
@@ -54,7 +67,11 @@ def cover(law: Law, n: int, draws: int = 1000, resamples: int = 1999, seed: int 
     """The coverage of `bootstrap`'s interval over sets of n prompts.
 
     Args:
-        draws: sets of prompts. resamples: of the bootstrap of each. seed: of all of it.
+        law: the law that prompts are drawn from.
+        n: the number of prompts in a set.
+        draws: the number of sets.
+        resamples: the number of resamples in the bootstrap of each set.
+        seed: the seed of all draws.
     """
     rng = np.random.default_rng(seed)
     found = [bootstrap(law.draw(rng, n), resamples=resamples, seed=i) for i in range(draws)]
@@ -62,7 +79,7 @@ def cover(law: Law, n: int, draws: int = 1000, resamples: int = 1999, seed: int 
 
 
 def cover_difference(n: int, draws: int = 1000, resamples: int = 1999, seed: int = 0) -> Coverage:
-    """The coverage of `compare_paired`'s interval: two systems on the same prompts, skewed, 0.5 apart in the mean."""
+    """The coverage of `compare_paired`'s interval: two systems on the same prompts, skewed, with means 0.5 apart."""
     rng = np.random.default_rng(seed)
     found = []
     for i in range(draws):
@@ -74,7 +91,7 @@ def cover_difference(n: int, draws: int = 1000, resamples: int = 1999, seed: int
 
 
 def summarise(name: str, n: int, intervals: list[tuple[float, float]], truth: float) -> Coverage:
-    """The counts over (low, high) pairs, NaN where no interval was given."""
+    """The coverage of (low, high) pairs, which are NaN where no interval was given."""
     given = np.array([pair for pair in intervals if not np.isnan(pair[0])]).reshape(-1, 2)
     inside = (given[:, 0] <= truth) & (truth <= given[:, 1])
     width = float(np.median(given[:, 1] - given[:, 0])) if len(given) else float("nan")
@@ -84,7 +101,7 @@ def summarise(name: str, n: int, intervals: list[tuple[float, float]], truth: fl
 
 
 def cover_all(draws: int = 1000, seed: int = 0) -> Iterator[Coverage]:
-    """Every law at every size, one after the other."""
+    """Yield the coverage of every law at every size."""
     for n in SIZES:
         for law in LAWS:
             yield cover(law, n, draws, seed=seed)

@@ -1,7 +1,8 @@
 """Questions answered under several passages, and the answers reranked: `python -m benchmarks.evidence`.
 
-After Lazaridou et al. 2022: passages are retrieved by TF-IDF, the model answers under each of them, and the answers are
-ranked by the same model's probabilities. The texts are the Wikipedia articles that gensim ships, the questions our own.
+This follows Lazaridou et al. 2022: passages are retrieved by TF-IDF, the model answers under each of them, and the
+answers are ranked by the same model's probabilities. The texts are the Wikipedia articles that gensim ships. The
+questions are our own.
 """
 
 import json
@@ -47,7 +48,7 @@ CLOSED = "".join(f"Question: {q}\nAnswer: {a}\n\n" for _, q, a in EXAMPLES) + "Q
 
 @dataclass(frozen=True)
 class Question:
-    """A question, and the answers that are right."""
+    """A question and its right answers."""
 
     question: str
     answers: tuple[str, ...]
@@ -55,7 +56,13 @@ class Question:
 
 @dataclass(frozen=True)
 class Candidate:
-    """An answer that was made under a passage, by its number; greedy: or sampled."""
+    """An answer that was made under a passage.
+
+    Args:
+        answer: the answer.
+        passage: the number of the passage.
+        greedy: whether it is the greedy answer. Otherwise it was sampled.
+    """
 
     answer: str
     passage: int
@@ -63,7 +70,7 @@ class Candidate:
 
 
 def run(options: Options, kept: list[str]) -> None:
-    """Read the options, answer what is not answered yet, and print how right the answers are."""
+    """Answer the questions that are not answered yet, and print how many answers are right."""
     questions = read_questions(options.questions)[: options.limit]
     corpus = Corpus(file=str(options.texts)) if options.texts else CORPUS
     settings = {
@@ -90,10 +97,10 @@ def run(options: Options, kept: list[str]) -> None:
 
 
 def read_questions(file: Path | None) -> list[Question]:
-    """Those of a file, or of the package.
+    """The questions of a file, or of the package.
 
     Raises:
-        ValueError: a line that is no question, or a question that comes twice; with the line, from 1.
+        ValueError: a line is not a question, or a question occurs twice. The message has the line, from 1.
     """
     file = file or Path(str(files("benchmarks") / "questions" / "wikipedia.jsonl"))
     found: dict[str, Question] = {}
@@ -114,10 +121,10 @@ def read_questions(file: Path | None) -> list[Question]:
 
 
 def open_rows(file: Path, settings: dict[str, Any]) -> JsonLines[dict[str, Any]]:
-    """The file of answers, with what an earlier run answered.
+    """Open the file of answers, with the answers of an earlier run.
 
     Raises:
-        ValueError: that had other settings, the file is something else, or another run has it.
+        ValueError: the earlier run had other settings, the file is something else, or another run has it open.
     """
 
     def check(row: Any, place: str) -> dict[str, Any]:
@@ -130,7 +137,9 @@ def open_rows(file: Path, settings: dict[str, Any]) -> JsonLines[dict[str, Any]]
 
 
 def cut(documents: Iterable[Document], words: int) -> Iterable[str]:
-    """Passages of whole sentences, of up to so many words, none over a paragraph's end; each begins with its title."""
+    """Yield passages of whole sentences, of at most `words` words. None spans two paragraphs. Each begins with its
+    title.
+    """
     for document in documents:
         for paragraph in document.text.split("\n\n"):
             run: list[str] = []
@@ -144,7 +153,7 @@ def cut(documents: Iterable[Document], words: int) -> Iterable[str]:
 
 
 class Retriever:
-    """The passages whose words are most like a question's: cosine of TF-IDF vectors, as scikit-learn makes them."""
+    """Finds the passages whose words are most like a question's, by the cosine of scikit-learn's TF-IDF vectors."""
 
     def __init__(self, passages: Sequence[str]) -> None:
         from sklearn.feature_extraction.text import TfidfVectorizer
@@ -154,7 +163,7 @@ class Retriever:
         self.vectors = self.vectorizer.fit_transform(passages)
 
     def __call__(self, question: str, number: int) -> Asked:
-        """The best passages, best first, with their cosines; all alike where every cosine is 0."""
+        """The best passages, best first, with their cosines as weights. If every cosine is 0, there are no weights."""
         cosines = (self.vectors @ self.vectorizer.transform([question]).T).toarray().ravel()
         best = sorted(range(len(cosines)), key=lambda i: -cosines[i])[:number]
         weights = tuple(float(cosines[i]) for i in best)
@@ -164,7 +173,7 @@ class Retriever:
 def answer(
     model: Any, tokenizer: Any, question: Question, search: Callable[[str, int], Asked], options: Options
 ) -> dict[str, Any]:
-    """What each way of choosing answers, and the candidates with their scores."""
+    """The answer of each way of choosing, and the candidates with their scores."""
     asked = search(question.question, options.passages)
     prompts = [FORM.prompt(asked.question, passage) for passage in asked.passages]
     found = candidates(model, tokenizer, prompts, options)
@@ -182,7 +191,7 @@ def answer(
 
 
 def score(model: Any, tokenizer: Any, asked: Asked, answers: Sequence[str], size: int) -> dict[str, list[float]]:
-    """How probable each answer is, by each way of telling."""
+    """The log-probability of each answer, by each formula."""
     direct, product, channel = (
         Evidence(model, tokenizer, of, FORM, batch_size=size) for of in ("direct", "product", "channel")
     )
@@ -199,13 +208,13 @@ def score(model: Any, tokenizer: Any, asked: Asked, answers: Sequence[str], size
 
 
 def vote(answers: Sequence[str]) -> str:
-    """The answer that most are, but for case and punctuation; of equals the first."""
+    """The most frequent answer, ignoring case and punctuation. Of equally frequent ones, it is the first."""
     counts = Counter(map(plain, answers))
     return max(answers, key=lambda answer: counts[plain(answer)])
 
 
 def candidates(model: Any, tokenizer: Any, prompts: Sequence[str], options: Options) -> list[Candidate]:
-    """Answers under every passage, all passages in one batch: the greedy ones, and samples, blank ones left out."""
+    """Answers under every passage, in one batch: the greedy ones, and samples. Blank samples are left out."""
     inputs = tokenizer(list(prompts), return_tensors="pt", padding=True, padding_side="left").to(model.device)
     made = [Candidate(text, i, greedy=True) for i, text in enumerate(make(model, tokenizer, inputs, options))]
     if options.samples:
@@ -216,7 +225,7 @@ def candidates(model: Any, tokenizer: Any, prompts: Sequence[str], options: Opti
             return_dict_in_generate=True,
             generator=[torch.Generator(model.device).manual_seed(options.seed + i) for i in range(len(prompts))],
         )  # fmt: skip
-        [found] = out.rounds  # each passage read once; equal answers under one passage once
+        [found] = out.rounds  # each passage is read once, and equal answers under one passage are one
         made += [
             Candidate(upto(text), owner, greedy=False) for owner, text in zip(found.owners, found.texts, strict=True)
         ]
@@ -233,12 +242,12 @@ def make(model: Any, tokenizer: Any, inputs: Any, options: Options) -> list[str]
 
 
 def upto(text: str) -> str:
-    """What stands before the end of an answer."""
+    """The text before the end of an answer."""
     return text.partition(FORM.end)[0].strip()
 
 
 def plain(answer: str) -> str:
-    """Without case, punctuation and articles, as answers are compared: Rajpurkar et al. 2016."""
+    """The answer without case, punctuation and articles, for comparison: Rajpurkar et al. 2016."""
     text = "".join(character for character in answer.lower() if character not in string.punctuation)
     return " ".join(word for word in text.split() if word not in ("a", "an", "the"))
 
@@ -251,7 +260,9 @@ def f1(answer: str, right: str) -> float:
 
 
 def table(rows: Sequence[dict[str, Any]], questions: Sequence[Question]) -> Iterable[str]:
-    """Per cent of answers that are right, and their mean F1, by each way of choosing; 95 % over questions."""
+    """Yield the lines of a table: per cent of right answers and mean F1 of each way of choosing, with 95 % over
+    questions.
+    """
     right = [[plain(answer) for answer in question.answers] for question in questions]
     there = [
         any(f" {answer} " in f" {plain(passage)} " for passage in row["passages"] for answer in answers)
@@ -282,6 +293,6 @@ NAMES = {
 
 
 def percent(values: Sequence[float]) -> str:
-    """Their mean with its interval."""
+    """The mean in per cent, with its interval."""
     found = bootstrap([float(value) for value in values])
     return f"{100 * found.value:.0f} [{100 * found.low:.0f}, {100 * found.high:.0f}] %"

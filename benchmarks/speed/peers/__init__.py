@@ -1,4 +1,4 @@
-"""What others ship or shipped, written from its description, for comparison alone."""
+"""Implementations by others, written from their description, only for comparison."""
 
 from .contrastive import RepeatedCache
 

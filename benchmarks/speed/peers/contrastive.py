@@ -1,4 +1,4 @@
-"""Contrastive search as transformers did it until 4.55: the cache copied k times a step."""
+"""Contrastive search as transformers did it up to version 4.55: each step copies the cache k times."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,14 +12,20 @@ from decoding.engine.transformers_api import inputs_after, pad_token_of
 
 @dataclass(frozen=True)
 class RepeatedCache:
-    """Su et al. 2022, eq. 5, to be given to `model.generate(custom_generate=...)`.
+    """Contrastive search, Su et al. 2022, eq. 5, for `model.generate(custom_generate=...)`.
 
-    A step copies the cache of every row k times, feeds the k candidates as rows of their own, keeps the hidden states
-    of all layers and the logits of all candidates, scales the whole past to unit length anew, and takes the winners'
-    rows out of the cache. What is kept grows by concatenation.
+    A step does this:
+
+    - It copies the cache of every row k times, and reads the k candidates as rows of their own.
+    - It keeps the hidden states of all layers and the logits of all candidates.
+    - It scales the whole past to unit length again.
+    - It takes the rows of the winners out of the cache.
+
+    What is kept grows by concatenation.
 
     Args:
-        k: candidates a step, at least 1. alpha: weight of the degeneration penalty, 0 to 1.
+        k: candidates in a step, at least 1.
+        alpha: weight of the degeneration penalty, 0 to 1.
     """
 
     k: int = 5
@@ -35,7 +41,7 @@ class RepeatedCache:
         generation_config: GenerationConfig,
         **inputs: Any,
     ) -> Tensor:
-        """(R, T0) int64 prompts -> (R, T) with what follows, finished rows padded."""
+        """(R, T0) int64 prompts -> (R, T) prompts with their continuations. Rows that have ended are padded."""
         engine: Any = model
         rows = torch.arange(len(input_ids), device=input_ids.device)
         ends = any(hasattr(criterion, "eos_token_id") for criterion in stopping_criteria)
@@ -80,5 +86,5 @@ class RepeatedCache:
 
 
 def repeated(value: Any, k: int) -> Any:
-    """Rows of a mask or of positions, k times each; anything else as it is."""
+    """Each row of a mask or of positions k times. Anything else is returned as it is."""
     return value.repeat_interleave(k, 0) if isinstance(value, Tensor) and value.dim() == 2 else value
