@@ -129,8 +129,9 @@ class Pairwise(Scorer):
 
 
 def normalised(scores: Tensor, owners: Sequence[int], how: str) -> Tensor:
-    """(N,) scores on the common scale, computed among the continuations of one owner. Scores of -inf become 0, and do
-    not count.
+    """(N,) scores on the common scale, computed among the continuations of one owner.
+
+    Scores of -inf become 0, and do not count.
     """
     found = scores.masked_fill(scores == -torch.inf, 0.0)
     if how == "none":

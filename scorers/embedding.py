@@ -208,8 +208,9 @@ class Embedding(Scorer):
 
 
 def encoder_of(model: Any) -> Any:
-    """The part of a model that makes hidden states of a text: the model without its head, or the encoder of an
-    encoder-decoder.
+    """The part of a model that makes hidden states of a text.
+
+    It is the model without its head, or the encoder of an encoder-decoder.
     """
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model  # peft: adapters stay in place
     return inner.get_encoder() if inner.config.is_encoder_decoder else inner.base_model

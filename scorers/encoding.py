@@ -83,8 +83,9 @@ def tokenise(
 
 
 def pad(rows: Sequence[Row], value: int, device: Any, side: Literal["left", "right"] = "right") -> dict[str, Tensor]:
-    """Rows as one batch: (B, T) int64 of each entry, and the attention mask. Ids are padded with `value`, the rest with
-    0.
+    """Rows as one batch: (B, T) int64 of each entry, and the attention mask.
+
+    Ids are padded with `value`, the rest with 0.
     """
     masked = [{**row, "attention_mask": [1] * len(row["input_ids"])} for row in rows]
     columns = {name: [torch.tensor(row[name], dtype=torch.long) for row in masked] for name in masked[0]}

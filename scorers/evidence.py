@@ -21,7 +21,7 @@ from .scorer import Scorer
 class Asked(NamedTuple):
     """A question and its evidence: what `Evidence` takes as a prefix.
 
-    Attributes:
+    Args:
         question: the question.
         passages: the passages, at least one.
         weights: how far each passage is to be trusted, such as a retriever's scores. They are at least 0, not all 0,

@@ -83,11 +83,11 @@ class Likelihood(Scorer):
 
     @classmethod
     def pmi(cls, model: Any, tokenizer: Any, **options: Any) -> Weighted:
-        """Pointwise mutual information: log p(c | x) - log p(c), each a sum over tokens, or a mean with
-        `length="mean"`.
+        """Pointwise mutual information, log p(c | x) - log p(c), of sums over tokens.
 
-        It is high for what this prefix makes probable, and not for what is probable after any text. The released gpt2
-        baseline of RankGen is the same, except that it has a term of the prefix alone and leaves out the first token.
+        With `length="mean"` it is of means. It is high for what this prefix makes probable, and not for what is
+        probable after any text. The released gpt2 baseline of RankGen is the same, except that it has a term of the
+        prefix alone and leaves out the first token.
 
         Args:
             model: a causal LM.
@@ -140,8 +140,11 @@ class Likelihood(Scorer):
         return scores
 
     def read(self, prefixes: Sequence[Prefix]) -> Any:
-        """The numbers of the evidences of each prefix, and the evidences: with "direct" read by the model, else as
-        texts.
+        """Read the evidences of P prefixes.
+
+        Returns:
+            The numbers of the evidences of each prefix, and the evidences: with "direct" read by the model, else as
+                texts.
         """
         evidences = [(prefix,) if isinstance(prefix, str) else tuple(prefix) for prefix in prefixes]
         if not all(evidences):

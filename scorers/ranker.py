@@ -137,8 +137,9 @@ class Ranker(Scorer):
         return self.vectors("prefix", prefixes)
 
     def score(self, state: Tensor, owners: Sequence[int], continuations: Sequence[str]) -> Tensor:
-        """(N,) float32: the dot products of prefix vectors and suffix vectors. Tokens beyond `suffix_length` are not
-        read.
+        """(N,) float32: the dot products of prefix vectors and suffix vectors.
+
+        Tokens beyond `suffix_length` are not read.
         """
         vectors = self.vectors("suffix", continuations)
         return (state[list(owners)] * vectors).sum(-1).to("cpu", torch.float32)
@@ -293,11 +294,11 @@ def load_encoder(name: str) -> tuple[Any, Any]:
 
 
 def low_rank_change(base: nn.Module, trained: nn.Module, rank: int) -> dict[str, Tensor]:
-    """What training added to the weights of `base`, in float16, each matrix as a product of two matrices of rank
-    `rank`.
+    """What training added to the weights of `base`, in float16.
 
-    The product is the nearest one of its rank (a truncated SVD). Weights that are not matrices, or for which the
-    product would not be smaller, are kept whole. The pooler and unchanged weights are left out.
+    A matrix is kept as the product of two matrices of rank `rank`. The product is the nearest one of its rank (a
+    truncated SVD). Weights that are not matrices, or for which the product would not be smaller, are kept whole. The
+    pooler and unchanged weights are left out.
     """
     found, before = {}, dict(base.named_parameters())
     for name, value in trained.named_parameters():

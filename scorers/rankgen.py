@@ -28,8 +28,9 @@ INSTALL = "pip install 'decoding-toolkit[rankgen]'"
 
 
 class T5EncoderWithProjection(T5PreTrainedModel):
-    """A T5 v1.1 encoder with a projection of the state at the first position. Names and layout are those of the
-    checkpoints.
+    """A T5 v1.1 encoder with a projection of the state at the first position.
+
+    Names and layout are those of the checkpoints.
 
     Example:
         >>> from transformers import T5Config
@@ -168,8 +169,9 @@ def find_tokenizer(source: str | Path, config: Any) -> str:
 
 
 def load_t5_tokenizer(source: Any) -> Any:
-    """Load a tokenizer. If a package is missing for it, the error says which one; the error of transformers names
-    another.
+    """Load a tokenizer. If it needs a package that is missing, the error names that package.
+
+    The error of transformers names another one.
 
     Raises:
         ModuleNotFoundError: `sentencepiece` or `protobuf` is missing.

@@ -247,8 +247,10 @@ class Gated(Scorer):
         object.__setattr__(self, "setwise", any(expert.setwise for expert in experts))
 
     def read(self, prefixes: Sequence[str]) -> Any:
-        """The weights, (P, E); for each expert the state of the prefixes that it reads; and the places of these
-        prefixes.
+        """Compute the weights, and let each expert read its prefixes: those with a weight above 0.
+
+        Returns:
+            The weights, (P, E); the state of each expert; and for each expert the places of its prefixes in that state.
         """
         weights = torch.as_tensor(self.router(list(prefixes))).detach().to("cpu", torch.float32)
         if weights.shape != (len(prefixes), len(self.experts)):

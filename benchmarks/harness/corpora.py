@@ -136,8 +136,9 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Document:
-    """A text to cut into prefix and reference. If it has a reference, the text is the prefix, and both are taken as
-    they are.
+    """A text to cut into prefix and reference.
+
+    If it has a reference, the text is the prefix, and both are taken as they are.
     """
 
     id: str
@@ -168,8 +169,9 @@ class Corpora:
 
     @cached_property
     def texts(self) -> list[Document]:
-        """All documents, one of each corpus in turn. If there are several corpora, the number of each stands before its
-        names.
+        """All documents, one of each corpus in turn.
+
+        If there are several corpora, the number of each stands before its names.
         """
         if len(self.parts) == 1:
             return self.parts[0].texts

@@ -282,8 +282,9 @@ def commit() -> str | None:
 
 
 def settle(folder: Path, task: Task, origin: dict[str, Any], keys: list[str], there: bool) -> None:
-    """Write the settings of the folder. Raises ValueError if the folder is of another corpus, other lengths or another
-    model.
+    """Write the settings of the folder.
+
+    Raises ValueError if the folder is of another corpus, other lengths or another model.
     """
     lengths = {name: getattr(task, name) for name in ("prefix_tokens", "new_tokens")}
     settings = {**lengths, "corpus": plain(task.corpus), "model": origin["model"], "dtype": origin["dtype"]}

@@ -24,8 +24,9 @@ SHARE = (0.0, 1.0)  # the bounds of a share
 
 
 def rep(texts: Sequence[str], n: int, *, tokenize: Tokenize = str.split, prompts: Prompts = None) -> Bootstrapped:
-    """rep-n = 1 - unique n-grams / n-grams within each text, summed over texts; in [0, 1]. Su et al. 2022 (SimCTG),
-    4.2.
+    """rep-n = 1 - unique n-grams / n-grams within each text, summed over texts; in [0, 1].
+
+    Su et al. 2022 (SimCTG), 4.2.
 
     Raises:
         ValueError: n is below 1, or there are no texts.

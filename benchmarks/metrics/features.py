@@ -159,10 +159,9 @@ def store(folder: Path | None, row: tuple[int, ...], vector: NDArray) -> None:
 
 
 def fingerprint(model: PreTrainedModel) -> str:
-    """The sha256 of the configuration, the class, and the name, dtype and bytes of every weight. It takes about 1 s a
-    gigabyte.
+    """The sha256 of the configuration, the class, and the name, dtype and bytes of every weight.
 
-    For a model with LoRA adapters it includes which of them are switched on.
+    It takes about 1 s a gigabyte. For a model with LoRA adapters it includes which of them are switched on.
     """
     configuration = {
         k: v for k, v in model.config.to_dict().items() if k not in ("_name_or_path", "transformers_version")

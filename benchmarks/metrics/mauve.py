@@ -44,7 +44,7 @@ class Mauve(Estimate):
     signature: str
 
     def as_dict(self) -> dict[str, Any]:
-        """A dictionary for JSON, with star, frontier_integral, ceiling, matched, the seeds' values and curves, and the
+        """A dictionary for JSON: the estimate, star, frontier_integral, ceiling, matched, values, frontier and
         signature.
         """
         more = {name: getattr(self, name) for name in ("star", "frontier_integral", "ceiling", "matched")}

@@ -1,5 +1,6 @@
-"""The partition function of Mu & Viswanath 2018, in logarithms. It has a module of its own because it reads states
-twice.
+"""The partition function of Mu & Viswanath 2018, in logarithms.
+
+It has a module of its own because it reads states twice.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,8 +16,7 @@ from .uncertainty import Jackknifed, jackknife_interval
 def partition_ratio(
     read: Callable[[], Iterable[TextStates]], *, centred: bool = True, skip: int = 1, blocks: int = 10
 ) -> list[Jackknifed]:
-    """log I of each layer, where I = min_c Z(c) / max_c Z(c) and Z(c) = sum exp(c . h): Mu & Viswanath 2018. 0 is
-    isotropic.
+    """log I of each layer, I = min_c Z(c) / max_c Z(c), Z(c) = sum exp(c . h): Mu & Viswanath 2018. 0 is isotropic.
 
     The c are the eigenvectors of H^T H, with both signs of each, since the sign of an eigenvector is arbitrary. They
     are the same in each block of the jackknife.
@@ -67,8 +67,9 @@ def partition_ratio(
 
 
 def log_ratio(log_z: NDArray, texts: int, least: float) -> Jackknifed:
-    """log min Z - log max Z over all texts, from (B, 2 D) log Z(c) of each block of texts. It lies between `least` and
-    0.
+    """log min Z - log max Z over all texts, from (B, 2 D) log Z(c) of each block of texts.
+
+    It lies between `least` and 0.
     """
 
     def of(rows: NDArray) -> float:

@@ -1,5 +1,6 @@
-"""Protocols of the literature for MAUVE, by name: which texts are compared. Numbers of different protocols do not
-compare.
+"""Protocols of the literature for MAUVE, by name: which texts are compared.
+
+Numbers of different protocols do not compare.
 """
 
 from collections.abc import Sequence

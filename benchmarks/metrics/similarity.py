@@ -10,10 +10,10 @@ from .uncertainty import Bootstrapped, Jackknifed, bootstrap, jackknife
 
 
 def embedding_coherence(prefixes: ArrayLike, continuations: ArrayLike, *, prompts: Prompts = None) -> Bootstrapped:
-    """The mean cosine of each continuation's embedding with that of its own prefix, in [-1, 1]. Su et al. 2022; Li et
-    al. 2022.
+    """The mean cosine of each continuation's embedding with that of its own prefix, in [-1, 1].
 
-    Their embeddings are those of SimCSE. Any `Featurizer` will do; sentence encoders do best.
+    Su et al. 2022; Li et al. 2022. Their embeddings are those of SimCSE. Any `Featurizer` will do; sentence encoders do
+    best.
 
     Args:
         prefixes: (N, D) embeddings.
@@ -34,8 +34,9 @@ def embedding_coherence(prefixes: ArrayLike, continuations: ArrayLike, *, prompt
 
 
 def self_similarity(embeddings: ArrayLike, *, prompts: Prompts = None, blocks: int = 20) -> Jackknifed:
-    """The mean cosine of all pairs of different rows, (|sum u|^2 - N) / (N (N - 1)), in [-1, 1]. A high value is
-    monotonous.
+    """The mean cosine of all pairs of different rows, (|sum u|^2 - N) / (N (N - 1)), in [-1, 1].
+
+    A high value is monotonous.
 
     Args:
         embeddings: (N, D), N at least 2.

@@ -76,8 +76,9 @@ def read(
 
 @torch.no_grad()
 def forward(model: PreTrainedModel, rows: Sequence[Sequence[int]], last: bool) -> Sequence[Tensor]:
-    """The hidden states of right-padded rows, (B, T, D) each, without the output embedding. If `last`, only the last of
-    them.
+    """The hidden states of right-padded rows, (B, T, D) each, without the output embedding.
+
+    If `last`, only the last of them.
     """
     if (unwrap := getattr(model, "get_base_model", None)) is not None:  # peft: adapters stay in place
         model = unwrap()

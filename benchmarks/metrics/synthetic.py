@@ -46,8 +46,9 @@ def cut(texts: Sequence[str], size: int) -> list[str]:
 def normalised_n_grams(
     texts: Sequence[str], n: int = 3, *, tokenize: Tokenize = str.split, prompts: Prompts = None, blocks: int = 20
 ) -> Jackknifed:
-    """Unique n-grams / all n-grams of the texts joined by spaces, in [0, 1]. STEER has n = 3 and the tokens of its
-    model.
+    """Unique n-grams / all n-grams of the texts joined by spaces, in [0, 1].
+
+    STEER has n = 3 and the tokens of its model.
 
     Args:
         texts: N texts. Match their size with that of the set that they are compared with.

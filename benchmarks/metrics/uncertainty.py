@@ -48,8 +48,9 @@ class Estimate:
             object.__setattr__(self, name, float(np.clip(getattr(self, name), *self.bounds)))
 
     def as_dict(self) -> dict[str, Any]:
-        """A dictionary for JSON: value, low, high, how, n and, if there is a test, p. Numbers that are not finite
-        become None.
+        """A dictionary for JSON: value, low, high, how, n and, if there is a test, p.
+
+        Numbers that are not finite become None.
         """
         found = {name: getattr(self, name) for name in ("value", "low", "high", "how", "n")}
         found |= {} if self.p is None else {"p": self.p}
@@ -274,8 +275,9 @@ def draws(n: int, resamples: int, seed: int, columns: int = 1) -> Iterator[NDArr
 
 
 def blocks_of(n: int, blocks: int, seed: int) -> NDArray:
-    """(n,) int64: the block of each prompt. Blocks have one size. Prompts left over have block -1, and are never left
-    out.
+    """(n,) int64: the block of each prompt.
+
+    Blocks have one size. Prompts left over have block -1, and are never left out.
     """
     if n < 2 * blocks:
         return np.arange(n)

@@ -126,8 +126,9 @@ def decimals(entries: Sequence[Mapping[str, Any]]) -> int:
 def find_best(
     systems: Sequence[Mapping[str, Any]], human: Mapping[str, Any], better: str | None, places: int
 ) -> set[int]:
-    """The numbers of the systems whose value is the best or reads the same. It is empty if there are fewer than two
-    values.
+    """The numbers of the systems whose value is the best or reads the same.
+
+    It is empty if there are fewer than two values.
     """
     gains = {
         "higher": lambda value: value,

@@ -53,8 +53,9 @@ class Models:
 
     @property
     def bytes(self) -> int:
-        """Bytes of the weights that a token reads. An input embedding that is not also the output embedding does not
-        count.
+        """Bytes of the weights that a token reads.
+
+        An input embedding that is not also the output embedding does not count.
         """
         total = sum(value.numel() * value.element_size() for value in self.plain.parameters())
         inputs, outputs = self.plain.get_input_embeddings().weight, self.plain.get_output_embeddings().weight
@@ -72,8 +73,9 @@ QUICK = {
 
 
 def run(options: Options, show: Callable[[str], None]) -> dict[str, Any]:
-    """Measure all cases that the folder does not have yet, and return all. Each case is written as soon as it is
-    measured.
+    """Measure all cases that the folder does not have yet, and return all.
+
+    Each case is written as soon as it is measured.
 
     Raises:
         ValueError: the model has no room for a context, or the folder has other settings or damaged results.
@@ -158,8 +160,9 @@ def cases(options: Options, models: Models) -> Iterator[tuple[str, dict[str, Any
 
 
 def examine(ways: dict[str, Way], options: Options, models: Models) -> dict[str, Any]:
-    """The counts of every way, its seconds in every round, and how fast this machine reads as many bytes as the weights
-    have.
+    """The counts of every way, its seconds in every round, and the speed of the machine.
+
+    The speed is the time to read as many bytes as the weights have.
     """
     costs = {}
     block = torch.ones(models.bytes // 4)

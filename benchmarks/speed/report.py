@@ -144,8 +144,9 @@ def case_table(case: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str
 
 
 def plot(results: Mapping[str, Any], file: Path) -> bool:
-    """Plot milliseconds a token against context length, with a panel for each batch size. False if there is nothing to
-    draw.
+    """Plot milliseconds a token against context length, with a panel for each batch size.
+
+    False if there is nothing to draw.
     """
     import matplotlib.pyplot as plt
 

@@ -41,8 +41,9 @@ def run(options: Options) -> None:
 
 
 def compare(options: Options) -> dict[str, Any]:
-    """Run both ways in turns. Return the seconds of each round, their ratios, and the mean forward passes and
-    positions.
+    """Run both ways in turns.
+
+    Return the seconds of each round, their ratios, and the mean forward passes and positions.
     """
     scorer, clock = SCORERS[options.scorer](), CLOCKS[options.clock]
     silence()

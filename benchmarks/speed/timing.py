@@ -21,8 +21,8 @@ TEXT = "The history of the deep sea is a history of people who went down in smal
 
 
 def clock() -> float:
-    """Seconds. With one thread they are this thread's own work, so that other processes do not count. Otherwise they
-    are real time.
+    """Seconds of this thread's own work if there is one thread, so that other processes do not count. Otherwise real
+    time.
     """
     return time.thread_time() if torch.get_num_threads() == 1 else time.perf_counter()
 
@@ -96,8 +96,9 @@ def ratios(seconds: Mapping[str, Sequence[float]], above: str, below: Sequence[s
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
-    """The 95 % interval of the median. It is exact and free of assumptions from six values on. With fewer it is the
-    range.
+    """The 95 % interval of the median.
+
+    It is exact and free of assumptions from six values on. With fewer it is the range.
     """
     if len(values) < 6:
         return min(values), max(values)

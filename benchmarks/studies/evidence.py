@@ -137,8 +137,9 @@ def open_rows(file: Path, settings: dict[str, Any]) -> JsonLines[dict[str, Any]]
 
 
 def cut(documents: Iterable[Document], words: int) -> Iterable[str]:
-    """Yield passages of whole sentences, of at most `words` words. None spans two paragraphs. Each begins with its
-    title.
+    """Yield passages of whole sentences, of at most `words` words.
+
+    None spans two paragraphs. Each begins with its title.
     """
     for document in documents:
         for paragraph in document.text.split("\n\n"):

@@ -1,5 +1,4 @@
-"""The quality of scorers: do they find the true continuation, and do they agree with readers? `python -m
-benchmarks.judging`
+"""The quality of scorers: `python -m benchmarks.judging`. Do they find the true continuation and agree with readers?
 
 Documents are split in two. One half gives `Overlap` its word weights and `Embedding` its whitening; the other half
 gives the questions. Some windows of a held-out document are questions. All windows give wrong answers: 10 of the same
@@ -102,8 +101,9 @@ def choose(windows: Sequence[Window], number: int) -> list[int]:
 
 
 def find_made(options: Options, windows: Sequence[Window], asked: Sequence[int]) -> dict[int, Window]:
-    """A language model's continuation for each question, beside the true continuation. Both are cut to the same number
-    of words.
+    """A language model's continuation for each question, beside the true continuation.
+
+    Both are cut to the same number of words.
     """
     if not options.generated:
         return {}
@@ -121,8 +121,9 @@ def find_made(options: Options, windows: Sequence[Window], asked: Sequence[int])
 
 
 def candidates(options: Options, passages: Sequence[str]) -> dict[str, Callable[[], scorers.Scorer]]:
-    """A function that makes each scorer, cheap ones first. Scorers that occur in sums are made once, and judge no pair
-    twice.
+    """A function that makes each scorer, cheap ones first.
+
+    Scorers that occur in sums are made once, and judge no pair twice.
     """
     weighted = Remembered(lambda: scorers.Overlap.fit(passages))
     ranker = Remembered(scorers.Ranker.from_pretrained)
@@ -166,8 +167,9 @@ def candidates(options: Options, passages: Sequence[str]) -> dict[str, Callable[
 
 @dataclass(eq=False)
 class Remembered(scorers.Scorer):
-    """A scorer that is made when it is first called, and that never scores a pair twice. It is not for set-wise
-    scorers.
+    """A scorer that is made when it is first called, and that never scores a pair twice.
+
+    It is not for set-wise scorers.
     """
 
     make: Callable[[], scorers.Scorer]

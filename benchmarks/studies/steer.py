@@ -153,8 +153,9 @@ class Scorer:
         self.embed = Featurizer.load(place, pooling="mean", max_length=256, batch_size=32)
 
     def rows(self, sets: dict[str, list[str]], number: int) -> list[dict[str, Any]]:
-        """The figures of each set. All sets are cut to the same number of texts, and to as many characters for what
-        depends on length.
+        """The figures of each set.
+
+        All sets are cut to the same number of texts, and to as many characters for what depends on length.
 
         Args:
             sets: the texts of each set, by name. The held-out real texts are always put first.

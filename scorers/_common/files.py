@@ -1,7 +1,7 @@
-"""Files that survive a kill. JSON lines can be continued by the next run, and other files are written whole or not at
-all.
+"""Files that survive a kill.
 
-This module also reads text files, gzipped or not.
+JSON lines can be continued by the next run. Other files are written whole or not at all. This module also reads text
+files, gzipped or not.
 """
 
 import gzip
@@ -34,10 +34,12 @@ def read_text(path: Path) -> str:
 
 
 def read_lines(path: Path) -> list[tuple[int, str, str]]:
-    """Read the lines of a text file that are not blank: the number (from 1), place ("FILE, line NUMBER") and text of
-    each.
+    """Read the lines of a text file that are not blank.
 
     Only "\\n" ends a line, since the texts in JSON lines may contain other line separators.
+
+    Returns:
+        The number (from 1), place ("FILE, line NUMBER") and text of each.
 
     Raises:
         OSError: see `read_text`.
@@ -239,10 +241,9 @@ def parse(line: bytes, place: str, check: Callable[[Any, str], T], stranger: str
 
 
 def hold(path: Path) -> Any:
-    """Lock a file. The end of the process releases the lock, and so does a kill. The lock file says which process has
-    it.
+    """Lock a file. The end of the process releases the lock, and so does a kill.
 
-    The process that has the lock may open the same file again, and goes on with what it wrote.
+    The lock file says which process has it. That process may open the same file again, and goes on with what it wrote.
 
     Raises:
         ValueError: another process has the lock.

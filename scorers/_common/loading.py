@@ -47,8 +47,9 @@ def load_tokenizer(source: str | Path | Any) -> Any:
 def load_model(
     kind: Any, source: str | Path, *, device: Any = None, dtype: Any = None, whole: bool = True, exact: bool = False
 ) -> Any:
-    """Load the weights of a hub id or folder, in evaluation mode. They are safetensors, or a .bin read as tensors
-    alone.
+    """Load the weights of a hub id or folder, in evaluation mode.
+
+    They are safetensors, or a .bin read as tensors alone.
 
     Args:
         kind: a class of transformers with `from_pretrained`.

@@ -69,8 +69,9 @@ def table(names: Sequence[str], coming: Sequence[str] = ()) -> Iterator[Callable
 
 
 def interpreter() -> str:
-    """The command that calls this Python, for a line to paste: `python`, or its path, relative to the current folder if
-    it can be.
+    """The command that calls this Python, in a line that can be pasted: `python`, or a path.
+
+    The path is relative to the current folder if Python lies in it.
     """
     if (found := shutil.which("python")) and Path(found).absolute() == Path(sys.executable).absolute():
         return "python"

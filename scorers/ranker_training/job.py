@@ -211,7 +211,9 @@ def make_ranker(
 
 
 def publish(saved: Path, output: Path, notes: dict[str, Any]) -> None:
-    """Put a saved ranker into the output, the settings last and with the notes: a folder that has them is whole."""
+    """Move a saved ranker into the output. The settings get the notes and come last, so that a folder with them is
+    complete.
+    """
     settings = json.loads((saved / SETTINGS).read_text(encoding="utf-8"))
     write_json(saved / SETTINGS, settings | notes)
     for place in sorted(saved.iterdir(), key=lambda place: place.name == SETTINGS):

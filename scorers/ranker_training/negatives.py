@@ -127,10 +127,10 @@ def choose(windows: Sequence[Window], number: int) -> list[str]:
 
 
 def read_generated(path: Path) -> dict[str, str]:
-    """The continuation of each prefix in a file of JSON lines with `prompt` and `continuation`. The first line of a
-    prefix counts.
+    """The continuation of each prefix in a file of JSON lines with `prompt` and `continuation`.
 
-    `generate_into` and `python -m decoding --output` write such lines. An incomplete last line is left out.
+    The first line of a prefix counts. `generate_into` and `python -m decoding --output` write such lines. An incomplete
+    last line is left out.
 
     Raises:
         OSError: the file cannot be read.

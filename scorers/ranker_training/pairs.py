@@ -88,8 +88,9 @@ class Cut:
             )
 
     def windows(self, document: int, text: str) -> list[Window]:
-        """At most `number` windows at random places, in random order. They depend on the text alone, not on its
-        document.
+        """At most `number` windows at random places, in random order.
+
+        They depend on the text alone, not on its document.
         """
         spans = sentences(text)
         counts = [0]  # words before each sentence
@@ -135,8 +136,9 @@ def sentences(text: str) -> list[tuple[int, int]]:
 
 
 def read_documents(paths: Sequence[Path], field: str = "text") -> list[Document]:
-    """The different documents of the files. In .jsonl and .json each line is one, any other file is one; .gz is
-    unpacked.
+    """The different documents of the files.
+
+    In .jsonl and .json each line is one, any other file is one; .gz is unpacked.
 
     Args:
         paths: the files.
@@ -187,11 +189,10 @@ def split(documents: Sequence[Document], fraction: float, seed: int) -> tuple[li
 
 
 def with_generated(window: Window, generated: str) -> Window:
-    """The window with a language model's continuation of its prefix. Both continuations are cut to the words of the
-    shorter one.
+    """The window with a language model's continuation of its prefix.
 
-    A generated text ends where the model was stopped. If it were compared with whole sentences of another length, its
-    length and its end would give it away.
+    Both continuations are cut to the words of the shorter one. A generated text ends where the model was stopped. If it
+    were compared with whole sentences of another length, its length and its end would give it away.
 
     Example:
         >>> window = with_generated(Window(0, 0, 2, 9, "a", "b c. D e."), " x y z")
@@ -221,11 +222,11 @@ def overlaps(windows: Sequence[Window]) -> Tensor:
 
 
 def make_batches(windows: Sequence[Window], size: int, epochs: int, seed: int) -> list[list[int]]:
-    """The numbers of the windows of each batch, epoch after epoch. The windows of a batch, and so its negatives, are of
-    one document.
+    """The numbers of the windows of each batch, epoch after epoch.
 
-    The windows of a document are divided evenly into as few batches as possible. Documents with under half a batch
-    share a batch, since alone they would give few negatives or none.
+    The windows of a batch, and so its negatives, are of one document. The windows of a document are divided evenly into
+    as few batches as possible. Documents with under half a batch share a batch, since alone they would give few
+    negatives or none.
 
     Args:
         windows: all windows to train on.

@@ -66,11 +66,11 @@ class Settings:
 
 
 def contrastive_loss(prefixes: Tensor, suffixes: Tensor, generated: Tensor, barred: Tensor) -> Tensor:
-    """InfoNCE from prefix to continuation, averaged over prefixes. Krishna et al. 2022, section 2.2, where it is the
-    sum.
+    """InfoNCE from prefix to continuation, averaged over prefixes.
 
-    The loss of a prefix is -log of exp(p_i . c_i) / Z(p_i). Z(p_i) is the sum of exp(p_i . c_j) over the batch and of
-    exp(p_i . g_j) over all texts generated for the batch, for any of its prefixes.
+    Krishna et al. 2022, section 2.2, where it is the sum. The loss of a prefix is -log of exp(p_i . c_i) / Z(p_i).
+    Z(p_i) is the sum of exp(p_i . c_j) over the batch and of exp(p_i . g_j) over all texts generated for the batch, for
+    any of its prefixes.
 
     Args:
         prefixes: (B, D) float.
