@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from .guides.second_prompts import UnknownImage as UnknownImage
     from .guides.steer import Steer as Steer
     from .hypotheses import Hypotheses as Hypotheses
-    from .hypotheses import State as State
     from .hypotheses import Step as Step
     from .models.loading import load as load
     from .models.packing import pack as pack
@@ -51,6 +50,7 @@ if TYPE_CHECKING:
     from .rerankers.rerank import BestOfN as BestOfN
     from .rerankers.rerank import Rerank as Rerank
     from .rerankers.search import Round as Round
+    from .row_states import State as State
     from .trace.records import Trace as Trace
 
 # where each public name is defined
@@ -87,7 +87,7 @@ HOMES = {
     "Sample": "pickers.sampling",
     "Search": "parts",
     "Span": "guides.second_prompts",
-    "State": "hypotheses",
+    "State": "row_states",
     "Steer": "guides.steer",
     "Step": "hypotheses",
     "Trace": "trace.records",

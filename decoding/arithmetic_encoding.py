@@ -13,7 +13,7 @@ from .decoder import Decoder
 from .hypotheses import Hypotheses
 from .parts import Picker, Reranker
 from .pickers.arithmetic_coding import Interval, shares
-from .pickers.arithmetic_sampling import ArithmeticSample, narrowed
+from .pickers.arithmetic_sampling import ArithmeticSample, narrow_intervals
 
 
 def encode(
@@ -58,39 +58,44 @@ def encode(
         raise ValueError("num_return_sequences repeats prompts: give encode each prompt once for each continuation")
     refuse_without_sampling("encode", options.get("do_sample", True))
     limit = {} if options.get("max_length") else {"max_new_tokens": length}
-    teller = Teller(texts=texts, intervals=[Interval() for _ in texts])
-    steps = Decoder(*parts, teller).stream(model, **({"do_sample": True, "num_return_sequences": 1} | limit | options))
-    said = sum(1 for _ in islice(steps, length))
-    if said < length:  # every row has ended
-        raise teller.refusal(next(i for i, text in enumerate(texts) if len(text) > said), said)
-    return teller.intervals
+    forced = ForcedText(texts=texts, intervals=[Interval() for _ in texts])
+    steps = Decoder(*parts, forced).stream(model, **({"do_sample": True, "num_return_sequences": 1} | limit | options))
+    made = sum(1 for _ in islice(steps, length))
+    if made < length:  # every row has ended
+        raise forced.impossible_token(next(i for i, text in enumerate(texts) if len(text) > made), made)
+    return forced.intervals
 
 
 @dataclass(frozen=True)
-class Teller(ArithmeticSample):
-    """Says given texts, and keeps their intervals: serves one call of `encode`."""
+class ForcedText(ArithmeticSample):
+    """A picker that takes the tokens of given texts, and keeps the texts' intervals. It serves one call of `encode`.
+
+    Attributes:
+        texts: the tokens of each row's continuation.
+        intervals: of what each row has so far; brought up to date with every token.
+    """
 
     texts: list[list[int]] = field(default_factory=list)
     intervals: list[Interval] = field(default_factory=list)
 
     def __call__(self, hypotheses: Hypotheses) -> None:
-        """Append each text's next token; behind a text that is shorter than others, any."""
+        """Append the next token of each text; any token to a text that is at its end, while longer ones go on."""
         if len(self.texts) != hypotheses.prompts:
             raise ValueError(f"{len(self.texts)} continuations for {hypotheses.prompts} prompts: give one for each")
         ends, place = shares(hypotheses.logits()).cumsum(-1), hypotheses.continuation.shape[1]
-        said = [text[place] if place < len(text) else None for text in self.texts]
-        for i, (token, done) in enumerate(zip(said, hypotheses.done.tolist(), strict=True)):
+        forced = [text[place] if place < len(text) else None for text in self.texts]
+        for i, (token, done) in enumerate(zip(forced, hypotheses.done.tolist(), strict=True)):
             if token is not None and (done or not 0 <= token < ends.shape[1]):
-                raise self.refusal(i, place)
-        tokens = torch.tensor([token or 0 for token in said], device=ends.device)[:, None]  # (R, 1)
-        self.intervals[:] = narrowed(self.intervals, ends, tokens, [token is None for token in said])
+                raise self.impossible_token(i, place)
+        tokens = torch.tensor([token or 0 for token in forced], device=ends.device)[:, None]  # (R, 1)
+        self.intervals[:] = narrow_intervals(self.intervals, ends, tokens, [token is None for token in forced])
         for i, interval in enumerate(self.intervals):
             if not interval.width:
-                raise self.refusal(i, place)
+                raise self.impossible_token(i, place)
         hypotheses.append(tokens.squeeze(-1))
 
-    def refusal(self, i: int, place: int) -> ValueError:
-        """Of a token that cannot come where it stands."""
+    def impossible_token(self, i: int, place: int) -> ValueError:
+        """The error for a token that cannot come where text i has it."""
         return ValueError(
             f"continuation {i} cannot have token {self.texts[i][place]} at place {place}: it is forbidden there, it is "
             "none of the model's, or the end was before it"

@@ -75,7 +75,7 @@ def score_choices(
     for start in range(0, len(prompts), batch_size):
         batch = slice(start, start + batch_size)
         content = {name: entry[batch] if isinstance(entry, list) else entry for name, entry in inputs.items()}
-        context = read(model, tokenizer, list(prompts[batch]), content)
+        context = read_prompts(model, tokenizer, list(prompts[batch]), content)
         texts = [text for row in labels[batch] for text in chain(*row)]
         rows = [i for i, row in enumerate(labels[batch]) for _ in chain(*row)]
         log_p = score_texts(context, texts, rows)
@@ -187,13 +187,13 @@ class PostHocDebias:
             tensor([1, 0])
         """
         tokens_of_choices(tokenizer, prompts, choices, **options)  # refuses before the content-free texts are read
-        free = each_prompts(content_free, len(prompts))
+        free = for_each_prompt(content_free, len(prompts))
         if not all(free) or len(free) != len(prompts) or isinstance(content_free, str):
             raise ValueError("content_free must be a list of at least one text, or such a list for every prompt")
         place: dict[Any, int] = {}  # each different text is read once
         rows = [
             [place.setdefault((text, tuple(labels)), len(place)) for text in texts]
-            for texts, labels in zip(free, each_prompts(choices, len(prompts)), strict=True)
+            for texts, labels in zip(free, for_each_prompt(choices, len(prompts)), strict=True)
         ]
         texts, labels = [text for text, _ in place], [list(labels) for _, labels in place]
         shared = {name: option for name, option in options.items() if not isinstance(option, list)}
@@ -235,7 +235,7 @@ def as_distributions(p: Tensor, name: str) -> Tensor:
     return p
 
 
-def each_prompts(entries: Any, prompts: int) -> list[Any]:
+def for_each_prompt(entries: Any, prompts: int) -> list[Any]:
     """A list of lists, one a prompt, as it is; else the same entries for every prompt."""
     return list(entries) if entries and all(isinstance(entry, list) for entry in entries) else [entries] * prompts
 
@@ -244,21 +244,9 @@ def tokens_of_choices(
     tokenizer: Any, prompts: Sequence[str], choices: Any, *, length: str = "sum", batch_size: int = 1, **inputs: Any
 ) -> list[list[list[tuple[int, ...]]]]:
     """The tokens of each variant of each choice of each prompt; ValueError for what `score_choices` refuses."""
-    if length not in ("sum", "mean"):
-        raise ValueError(f'length must be "sum" or "mean", not {length!r}')
-    require_count("batch_size", batch_size)
-    if not prompts or isinstance(prompts, str) or not all(isinstance(prompt, str) for prompt in prompts):
-        raise ValueError("prompts must be a list of at least one text")
-    for name, entry in inputs.items():
-        if isinstance(entry, list) and len(entry) != len(prompts):
-            raise ValueError(f"{name} has {len(entry)} entries for {len(prompts)} prompts: give one each")
-    rows = each_prompts(choices, len(prompts))
-    if isinstance(choices, str) or len(rows) != len(prompts) or not rows[0] or len({len(row) for row in rows}) > 1:
-        raise ValueError("choices must be a list of at least one, or such a list for every prompt, all of one length")
-    for choice in chain(*rows):
-        texts = choice if isinstance(choice, tuple) else (choice,)
-        if not texts or not all(isinstance(text, str) for text in texts):
-            raise ValueError(f"a choice must be a text or a tuple of texts, not {choice!r}")
+    refuse_options(prompts, length, batch_size, inputs)
+    rows = for_each_prompt(choices, len(prompts))
+    refuse_choices(choices, rows, len(prompts))
     words: Any = tokenizer.tokenizer if isinstance(tokenizer, ProcessorMixin) else tokenizer
     special = inputs.get("add_special_tokens", True)
     for prompt, ids in zip(prompts, words(list(prompts), add_special_tokens=special)["input_ids"], strict=True):
@@ -275,7 +263,35 @@ def tokens_of_choices(
     return [[list(dict.fromkeys(map(tokens, choice))) for choice in row] for row in variants]
 
 
-def read(model: PreTrainedModel, tokenizer: Any, prompts: list[str], inputs: dict[str, Any]) -> Context:
+def refuse_options(prompts: Any, length: str, batch_size: int, inputs: dict[str, Any]) -> None:
+    """Raise ValueError for prompts and options that `score_choices` cannot serve."""
+    if length not in ("sum", "mean"):
+        raise ValueError(f'length must be "sum" or "mean", not {length!r}')
+    require_count("batch_size", batch_size)
+    if not prompts or isinstance(prompts, str) or not all(isinstance(prompt, str) for prompt in prompts):
+        raise ValueError("prompts must be a list of at least one text")
+    for name, entry in inputs.items():
+        if isinstance(entry, list) and len(entry) != len(prompts):
+            raise ValueError(f"{name} has {len(entry)} entries for {len(prompts)} prompts: give one each")
+
+
+def refuse_choices(choices: Any, rows: Sequence[Any], prompts: int) -> None:
+    """Raise ValueError for choices that are not as many for every prompt, each a text or a tuple of texts.
+
+    Args:
+        choices: as they were given.
+        rows: the same, a list for each prompt.
+        prompts: how many there are.
+    """
+    if isinstance(choices, str) or len(rows) != prompts or not rows[0] or len({len(row) for row in rows}) > 1:
+        raise ValueError("choices must be a list of at least one, or such a list for every prompt, all of one length")
+    for choice in chain(*rows):
+        texts = choice if isinstance(choice, tuple) else (choice,)
+        if not texts or not all(isinstance(text, str) for text in texts):
+            raise ValueError(f"a choice must be a text or a tuple of texts, not {choice!r}")
+
+
+def read_prompts(model: PreTrainedModel, tokenizer: Any, prompts: list[str], inputs: dict[str, Any]) -> Context:
     """The context of a batch of prompts, with what a processor makes of `inputs`."""
     side = "right" if model.config.is_encoder_decoder else "left"
     encoded = tokenizer(text=prompts, return_tensors="pt", padding=True, padding_side=side, **inputs)

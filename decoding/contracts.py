@@ -1,15 +1,18 @@
 """What parts promise each other, and the error where one breaks it; combinations that cannot work are named."""
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+from transformers.generation import GenerationMode
 
 from scorers._common.checks import require_count
 
-from .hypotheses import Hypotheses, members
-from .parts import Picker, Reranker, Search
+from .hypotheses import Hypotheses, members_of
+from .parts import Guide, Picker, Reranker, Search
 
 # processors of transformers that hold something for each row of the call, and why they cannot go with a reranker
 BOUND = {
@@ -22,9 +25,35 @@ BOUND = {
 }
 
 
+def refuse_non_part(part: Any) -> None:
+    """Raise TypeError for what is no part of a decoder."""
+    if isinstance(part, type):
+        raise TypeError(f"{part.__name__} is a class: make a part of it, {part.__name__}(...)")
+    if not isinstance(part, (Guide, LogitsProcessor, LogitsProcessorList)) and not inspect.isroutine(part):
+        raise TypeError(
+            f"{part!r} is no part of a decoder: give guides (decoding.Guide, transformers.LogitsProcessor or a "
+            "function of tokens and logits), a picker (decoding.Picker) or a reranker (decoding.Reranker)"
+        )
+
+
+def refuse_mode(config: GenerationConfig) -> None:
+    """Raise ValueError where the call's options ask for an algorithm of transformers' own."""
+    mode = config.get_generation_mode()
+    if mode == GenerationMode.CONTRASTIVE_SEARCH:
+        raise ValueError(
+            f"penalty_alpha is not an option of a Decoder: give it ContrastiveSearch(k={config.top_k}, "
+            f"alpha={config.penalty_alpha}), or call decoding.generate, which takes penalty_alpha and top_k"
+        )
+    if mode not in (GenerationMode.GREEDY_SEARCH, GenerationMode.SAMPLE):
+        raise ValueError(
+            f"a Decoder is the algorithm, so it cannot do {mode.value.replace('_', ' ')} as well: "
+            "drop num_beams, prompt_lookup_num_tokens, dola_layers and the like, or call model.generate without it"
+        )
+
+
 def refuse_bound_processors(processors: Sequence[Any]) -> None:
     """Raise ValueError for processors that know rows by their place: a reranker copies, drops and reorders them."""
-    for processor in members(list(processors)):
+    for processor in members_of(list(processors)):
         name = type(processor).__name__
         if name in BOUND:
             raise ValueError(f"{name} {BOUND[name]} a reranker: drop one of them")
@@ -49,7 +78,7 @@ def refuse_without_sampling(name: str, do_sample: bool | None) -> None:
         raise ValueError(f"{name} needs do_sample=True: without it temperature, top_k and top_p are left out")
 
 
-def refuse_strays(picker: Picker, hypotheses: Hypotheses, shape: torch.Size) -> None:
+def refuse_bad_tokens(picker: Picker, hypotheses: Hypotheses, shape: torch.Size) -> None:
     """Raise ValueError for a picker that did not append exactly one token a row, of the vocabulary."""
     rows, length = hypotheses.tokens.shape
     if (rows, length) != (shape[0], shape[1] + 1):
@@ -63,7 +92,7 @@ def refuse_strays(picker: Picker, hypotheses: Hypotheses, shape: torch.Size) -> 
         raise ValueError(f"{picker!r} took tokens {newest.tolist()}, and there are 0 to {embedding.num_embeddings - 1}")
 
 
-def has_strange_padding(hypotheses: Hypotheses) -> bool:
+def pads_outside_vocabulary(hypotheses: Hypotheses) -> bool:
     """Whether the padding is no token of the model's: asked once a call, since it is another wait for the device."""
     embedding, pad = hypotheses.contexts[0].model.get_input_embeddings(), hypotheses.pad
     return isinstance(embedding, nn.Embedding) and pad is not None and not 0 <= int(pad) < embedding.num_embeddings

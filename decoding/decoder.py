@@ -1,22 +1,23 @@
 """THE decoding loop."""
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
-from transformers.generation import GenerationMode, StoppingCriteriaList
+from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel
+from transformers.generation import StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
 from .contracts import (
     checked_rows,
-    has_strange_padding,
+    pads_outside_vocabulary,
+    refuse_bad_tokens,
     refuse_bound_processors,
+    refuse_mode,
+    refuse_non_part,
     refuse_padding,
-    refuse_strays,
     refuse_width,
     refuse_without_sampling,
     start_search,
@@ -27,10 +28,10 @@ from .engine.prompt_checks import refuse_overrun, refuse_prompts, refuse_trainin
 from .engine.row_reader import RowReader
 from .engine.transformers_api import is_prepared, pad_token_of
 from .hypotheses import Hypotheses, Step
-from .outputs import Record, stream_settled
+from .outputs import OutputCollector, stream_settled
 from .parts import Guide, Part, Picker, Reranker, Search
 from .pickers.sampling import Greedy, Sample
-from .trace.recorder import Witness
+from .trace.recorder import TraceRecorder
 from .trace.records import Trace
 
 
@@ -69,7 +70,7 @@ class Decoder:
         rerankers = [part for part in parts if isinstance(part, Reranker)]
         guides = [part for part in parts if not isinstance(part, (Picker, Reranker))]
         for guide in guides:
-            refuse_stranger(guide)
+            refuse_non_part(guide)
         for kind, found in (("picker", pickers), ("reranker", rerankers)):
             if len(found) > 1:
                 raise ValueError(f"at most one {kind} at a time, not {' and '.join(map(repr, found))}")
@@ -119,26 +120,19 @@ class Decoder:
             ValueError: options, prompts or models that this decoder cannot serve, before the first forward; logits that
                 are NaN or leave no token, a picker or reranker that breaks its contract, when it happens.
         """
-        hypotheses, record, steps = self._start(
-            model,
-            input_ids,
-            generator=generator,
-            raw=raw,
-            tokenizer=tokenizer,
-            trace=trace,
-            share=share,
-            padding_limit=padding_limit,
-            **prepared,
-        )
+        asked = {"generator": generator, "raw": raw, "tokenizer": tokenizer, "trace": trace, "share": share}
+        asked["padding_limit"] = padding_limit
+        run = self._start(PreparedCall.of(model, input_ids, {**prepared, **asked}))
+        steps = self._steps(run)
         if streamer is None:
             for _ in steps:
                 pass
         else:
             try:
-                stream_settled(steps, hypotheses.prompts, streamer)
+                stream_settled(steps, run.hypotheses.prompts, streamer)
             finally:  # whoever waits at the other end must not wait for ever
                 streamer.end()
-        return record.output(hypotheses)
+        return run.collector.make_output(run.hypotheses)
 
     def stream(
         self,
@@ -162,45 +156,98 @@ class Decoder:
             ValueError: as calling the decoder does, and as early.
         """
         if is_prepared(kwargs.get("generation_config")):  # it is transformers that calls
-            return self._start(model, input_ids, generator=generator, trace=trace, **kwargs)[-1]
+            call = PreparedCall.of(model, input_ids, {**kwargs, "generator": generator, "trace": trace})
+            return self._steps(self._start(call))
         kwargs |= {name: value for name, value in (("generator", generator), ("trace", trace)) if value is not None}
         return model.generate(input_ids, custom_generate=self.stream, **kwargs)
 
+    def _start(self, call: "PreparedCall") -> "Run":
+        """Refuse what cannot be served, and set up the rows; nothing is read yet."""
+        config = call.generation_config
+        picker = self.picker or (Sample() if config.do_sample else Greedy())
+        self._refuse(call, picker)
+        main = Context(call.model, call.input_ids, config, keep_states=picker.keep_states, **call.inputs)
+        if not call.model.config.is_encoder_decoder:
+            refuse_prompts(call.model, call.input_ids, call.inputs, main.mask, whole=not main.borrowed)
+        mask = main.mask if call.trace is not None else None
+        # an output object shows the main prompt's state and no other
+        context, guides = self._share_forwards(main, -1.0 if config.return_dict_in_generate else call.padding_limit)
+        ends = any(hasattr(criterion, "eos_token_id") for criterion in call.stopping_criteria)
+        hypotheses = Hypotheses(
+            context,
+            call.input_ids,
+            [*guides, *((processor, ()) for processor in call.logits_processor)],
+            pad=pad_token_of(config) if ends else None,
+            generator=call.generator,
+            traced=call.trace is not None,
+        )
+        new = config.max_length - call.input_ids.shape[1]
+        for each in hypotheses.contexts:
+            each.share = call.share
+            refuse_training(each.model)  # the last token is fed for a look-ahead alone
+            refuse_overrun(each.model, int(each.mask.sum(-1).max()) + new - 1 + each.keep_states)
+        search = start_search(self.reranker, hypotheses, call.tokenizer) if self.reranker else None
+        recorder = None
+        if call.trace is not None and mask is not None:
+            recorder = TraceRecorder(call.trace, hypotheses, mask, search, call.tokenizer)
+            recorder.name_parts([*self.guides, picker, *([self.reranker] if self.reranker else [])], picker)
+        return Run(hypotheses, picker, search, call.stopping_criteria, OutputCollector(config, search), recorder)
+
+    def _refuse(self, call: "PreparedCall", picker: Picker) -> None:
+        """Raise ValueError for what is seen to be impossible without looking at a prompt."""
+        refuse_mode(call.generation_config)
+        if self.reranker:
+            refuse_bound_processors([*self.guides, *call.logits_processor])
+            refuse_width(self.reranker)
+        if picker.draws:
+            refuse_without_sampling(type(picker).__name__, call.generation_config.do_sample)
+        for part in (*self.guides, picker, self.reranker):
+            if isinstance(part, Part):
+                part.check(call.model, call.generation_config)
+
+    def _share_forwards(
+        self, main: Context, padding_limit: float
+    ) -> tuple[RowReader, list[tuple[Any, Sequence[RowReader]]]]:
+        """The main context, and each guide with the contexts it reads; those of one model share forwards.
+
+        padding_limit: see `__call__`.
+        """
+        guides = [(guide, guide.contexts(main) if isinstance(guide, Guide) else ()) for guide in self.guides]
+        every = [main, *(second for _, contexts in guides for second in contexts)]
+        joined = join_contexts(every, padding_limit=padding_limit) if padding_limit >= 0 else {}
+        return joined.get(main, main), [
+            (guide, [joined.get(second, second) for second in contexts]) for guide, contexts in guides
+        ]
+
     @torch.no_grad()
-    def _steps(
-        self,
-        hypotheses: Hypotheses,
-        picker: Picker,
-        search: Search | None,
-        criteria: StoppingCriteriaList,
-        record: Record,
-        witness: Witness | None,
-    ) -> Iterator[Step]:
+    def _steps(self, run: "Run") -> Iterator[Step]:
+        """The loop."""
+        hypotheses, search, recorder = run.hypotheses, run.search, run.recorder
         context = hypotheses.read()  # each prompt once ...
         hypotheses.fork(self.reranker.width if self.reranker else 1)  # ... and only then its copies
-        name = type(self.reranker).__name__
-        strange = has_strange_padding(hypotheses)
+        reranker = type(self.reranker).__name__
+        odd_padding = pads_outside_vocabulary(hypotheses)
         while not hypotheses.done.all():
             shape = hypotheses.tokens.shape
-            picker(hypotheses)
-            refuse_strays(picker, hypotheses, shape)
-            record.see(hypotheses)
-            if witness:
-                witness.see(hypotheses)
-            hypotheses.stop(criteria, record.scores)
-            if strange:
+            run.picker(hypotheses)
+            refuse_bad_tokens(run.picker, hypotheses, shape)
+            run.collector.add_choices(hypotheses)
+            if recorder:
+                recorder.add_choices(hypotheses)
+            hypotheses.stop(run.criteria, run.collector.scores)
+            if odd_padding:
                 refuse_padding(hypotheses)
             if search:
                 ended = bool(hypotheses.done.all())
                 rows = search.best(hypotheses) if ended else search(hypotheses)
                 if rows is not None or ended:
-                    hypotheses.select(checked_rows(name, rows, hypotheses, ended))
+                    hypotheses.select(checked_rows(reranker, rows, hypotheses, ended))
                     if not ended and hypotheses.done.all():  # all that are left
-                        hypotheses.select(checked_rows(name, search.best(hypotheses), hypotheses, True))
+                        hypotheses.select(checked_rows(reranker, search.best(hypotheses), hypotheses, True))
             step = hypotheses.step()
-            record.follow(step)
-            if witness:
-                witness.follow(hypotheses)
+            run.collector.add_parents(step)
+            if recorder:
+                recorder.add_rows(hypotheses)
             try:
                 yield step
             except GeneratorExit:  # who asked for the steps has enough of them
@@ -208,84 +255,55 @@ class Decoder:
         if context.borrowed:
             context.close(hypotheses.continuation.shape[1])
 
-    def _start(
-        self,
-        model: Any,
-        input_ids: Any,
-        *,
-        logits_processor: LogitsProcessorList,
-        stopping_criteria: StoppingCriteriaList,
-        generation_config: GenerationConfig,
-        generator: torch.Generator | Sequence[torch.Generator] | None,
-        tokenizer: Any = None,
-        trace: Trace | None = None,
-        share: bool | None = None,
-        padding_limit: float = PADDING_LIMIT,
-        **model_kwargs: Any,
-    ) -> tuple[Hypotheses, Record, Iterator[Step]]:
-        """Refuse what cannot be served; then the rows, and the loop over them. The arguments are transformers' own."""
-        refuse_mode(generation_config)
-        if self.reranker:
-            refuse_bound_processors([*self.guides, *logits_processor])
-            refuse_width(self.reranker)
-        picker = self.picker or (Sample() if generation_config.do_sample else Greedy())
-        if picker.draws:
-            refuse_without_sampling(type(picker).__name__, generation_config.do_sample)
-        for part in (*self.guides, picker, self.reranker):
-            if isinstance(part, Part):
-                part.check(model, generation_config)
-        main = Context(model, input_ids, generation_config, keep_states=picker.keep_states, **model_kwargs)
-        if not model.config.is_encoder_decoder:
-            refuse_prompts(model, input_ids, model_kwargs, main.mask, whole=not main.borrowed)
-        mask = main.mask if trace is not None else None
-        declared = [(guide, guide.contexts(main) if isinstance(guide, Guide) else ()) for guide in self.guides]
-        joined: Mapping[Context, RowReader] = {}
-        if not generation_config.return_dict_in_generate:  # which shows the main prompt's state alone
-            every = [main, *(auxiliary for _, contexts in declared for auxiliary in contexts)]
-            joined = join_contexts(every, padding_limit=padding_limit)
-        guides: list[tuple[Any, Sequence[RowReader]]] = [
-            (guide, [joined.get(auxiliary, auxiliary) for auxiliary in contexts]) for guide, contexts in declared
-        ]
-        guides += [(processor, ()) for processor in logits_processor]
-        ends = any(hasattr(criterion, "eos_token_id") for criterion in stopping_criteria)
-        pad = pad_token_of(generation_config) if ends else None
-        context = joined.get(main, main)
-        hypotheses = Hypotheses(context, input_ids, guides, pad=pad, generator=generator, traced=trace is not None)
-        new = generation_config.max_length - input_ids.shape[1]
-        for each in hypotheses.contexts:
-            each.share = share
-            refuse_training(each.model)  # the last token is fed for a look-ahead alone
-            refuse_overrun(each.model, int(each.mask.sum(-1).max()) + new - 1 + each.keep_states)
-        search = start_search(self.reranker, hypotheses, tokenizer) if self.reranker else None
-        record = Record(generation_config, search)
-        witness = None
-        if trace is not None and mask is not None:
-            witness = Witness(trace, hypotheses, mask, search, tokenizer)
-            witness.introduce([*self.guides, picker, *([self.reranker] if self.reranker else [])], picker)
-        return hypotheses, record, self._steps(hypotheses, picker, search, stopping_criteria, record, witness)
+
+@dataclass(frozen=True)
+class PreparedCall:
+    """What one call of a decoder is given: by transformers, which prepares it, and by the caller.
+
+    Attributes:
+        model: that generates.
+        input_ids: (P, T0) int64, the prompts; of an encoder-decoder, what starts its decoder.
+        logits_processor, stopping_criteria, generation_config: transformers' own, of this call.
+        generator, tokenizer, trace, share, padding_limit: see `Decoder.__call__`.
+        inputs: everything else, for the model: mask, cache, encoder outputs, images.
+    """
+
+    model: Any
+    input_ids: Any
+    logits_processor: LogitsProcessorList
+    stopping_criteria: StoppingCriteriaList
+    generation_config: GenerationConfig
+    generator: torch.Generator | Sequence[torch.Generator] | None = None
+    tokenizer: Any = None
+    trace: Trace | None = None
+    share: bool | None = None
+    padding_limit: float = PADDING_LIMIT
+    inputs: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, model: Any, input_ids: Any, given: Mapping[str, Any]) -> "PreparedCall":
+        """The call of keyword arguments: those that are no attribute are the model's inputs."""
+        own = {one.name for one in fields(cls)} - {"inputs"}
+        inputs = {name: value for name, value in given.items() if name not in own}
+        return cls(model, input_ids, **{name: given[name] for name in own & given.keys()}, inputs=inputs)
 
 
-def refuse_stranger(part: Any) -> None:
-    """Raise TypeError for what is no part."""
-    if isinstance(part, type):
-        raise TypeError(f"{part.__name__} is a class: make a part of it, {part.__name__}(...)")
-    if not isinstance(part, (Guide, LogitsProcessor, LogitsProcessorList)) and not inspect.isroutine(part):
-        raise TypeError(
-            f"{part!r} is no part of a decoder: give guides (decoding.Guide, transformers.LogitsProcessor or a "
-            "function of tokens and logits), a picker (decoding.Picker) or a reranker (decoding.Reranker)"
-        )
+@dataclass(frozen=True)
+class Run:
+    """What works on one call, from its first token to its last.
 
+    Attributes:
+        hypotheses: the rows.
+        picker: the decoder's, or the one that `do_sample` stands for.
+        search: of the decoder's reranker, if it has one.
+        criteria: that end rows.
+        collector: keeps what the output object shows.
+        recorder: fills the call's trace, if it has one.
+    """
 
-def refuse_mode(config: GenerationConfig) -> None:
-    """Raise ValueError where the call's options ask for an algorithm of transformers' own."""
-    mode = config.get_generation_mode()
-    if mode == GenerationMode.CONTRASTIVE_SEARCH:
-        raise ValueError(
-            f"penalty_alpha is not an option of a Decoder: give it ContrastiveSearch(k={config.top_k}, "
-            f"alpha={config.penalty_alpha}), or call decoding.generate, which takes penalty_alpha and top_k"
-        )
-    if mode not in (GenerationMode.GREEDY_SEARCH, GenerationMode.SAMPLE):
-        raise ValueError(
-            f"a Decoder is the algorithm, so it cannot do {mode.value.replace('_', ' ')} as well: "
-            "drop num_beams, prompt_lookup_num_tokens, dola_layers and the like, or call model.generate without it"
-        )
+    hypotheses: Hypotheses
+    picker: Picker
+    search: Search | None
+    criteria: StoppingCriteriaList
+    collector: OutputCollector
+    recorder: TraceRecorder | None

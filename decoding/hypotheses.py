@@ -3,24 +3,25 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .engine.row_reader import RowReader
+from .row_states import RowStates, State
 
 PADDING = "prompt_ignore_length"  # in transformers' repetition penalty: (P,) int64
-
-Kept = TypeVar("Kept", bound=Tensor | list[Any])
 
 
 @dataclass(frozen=True)
 class Step:
     """One column of tokens.
 
-    parents: (R,) int64, the row of the previous step that each row continues (of the first step: of the prompts).
-    tokens: (R,) int64. scores: (R,) float, what the picker maximised; for greedy and sampling, log p of the token.
+    Attributes:
+        parents: (R,) int64, the row of the previous step that each row continues; in the first step, the prompt.
+        tokens: (R,) int64.
+        scores: (R,) float, what the picker maximised; for greedy search and sampling, log p of the token.
 
     Example:
         >>> import decoding
@@ -33,59 +34,6 @@ class Step:
     parents: Tensor
     tokens: Tensor
     scores: Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class State(Generic[Kept]):
-    """The name of something that a picker keeps of each row: a key of `Hypotheses.state`.
-
-    Two of one name are two keys, so that no two pickers meet by accident: make one, at the top of a module.
-
-    Args:
-        name: for messages.
-
-    Example:
-        >>> CHOSEN = State[Tensor]("tokens so far")
-        >>> states = RowStates()
-        >>> states[CHOSEN] = torch.tensor([4, 7])
-        >>> states.select(torch.tensor([1, 1, 0]))
-        >>> states[CHOSEN]
-        tensor([7, 7, 4])
-    """
-
-    name: str
-
-
-class RowStates:
-    """What pickers keep of each row, by `State`: tensors (R, ...) and lists of R entries, which follow the rows."""
-
-    def __init__(self) -> None:
-        self._kept: dict[State[Any], Any] = {}
-
-    def __getitem__(self, key: State[Kept]) -> Kept:
-        return self._kept[key]
-
-    def __setitem__(self, key: State[Kept], value: Kept) -> None:
-        self._kept[key] = value
-
-    def __contains__(self, key: State[Any]) -> bool:
-        return key in self._kept
-
-    def __len__(self) -> int:
-        return len(self._kept)
-
-    def get(self, key: State[Kept], default: Kept) -> Kept:
-        """What is kept under a key, or the default."""
-        return self._kept.get(key, default)
-
-    def remove(self, key: State[Kept]) -> Kept | None:
-        """What was kept under a key, and is no longer; None where there was nothing."""
-        return self._kept.pop(key, None)
-
-    def select(self, rows: Tensor) -> None:
-        """Go on with `rows` (R',) int64."""
-        for key, kept in self._kept.items():
-            self._kept[key] = kept[rows] if isinstance(kept, Tensor) else [kept[row] for row in rows.tolist()]
 
 
 SOURCE = State[Tensor]("trace.source")  # (R,) int64, for a trace: the row of the last logits that each was chosen from
@@ -160,8 +108,8 @@ class Hypotheses:
         traced: bool = False,
     ) -> None:
         self.tokens, self.generator, self.traced = tokens, generator, traced
-        self.guides = [(own(guide), contexts) for guide, contexts in guides]
-        every_guide = [member for guide, _ in self.guides for member in members(guide)]
+        self.guides = [(own_copy(guide), contexts) for guide, contexts in guides]
+        every_guide = [member for guide, _ in self.guides for member in members_of(guide)]
         padded = [(guide, getattr(guide, PADDING, None)) for guide in every_guide]
         self.padded = [(guide, lengths) for guide, lengths in padded if isinstance(lengths, Tensor)]
         self.pad = None if pad is None else pad.to(tokens.device)
@@ -212,9 +160,9 @@ class Hypotheses:
             ValueError: a row that goes on has NaN or infinity, or no token left; it says whose doing that is.
         """
         context = self.read()
-        logits, stages = self._guided(context.logits)
+        logits, stages = self._apply_guides(context.logits)
         if not logits.amax(-1).isfinite().all():  # -inf: nothing is left; NaN or inf: something is broken
-            logits, stages = self._mended(context.logits, logits, stages)
+            logits, stages = self._mend_logits(context.logits, logits, stages)
         self._seen = Seen(context.logits, logits, stages if self.traced else (), outputs=context.outputs)
         if self.traced:
             self.state[SOURCE] = self._rows()
@@ -295,11 +243,11 @@ class Hypotheses:
         self.parents = self._rows()
         return step
 
-    def _guided(self, logits: Tensor, relaxed: bool = False) -> tuple[Tensor, list[Tensor]]:
+    def _apply_guides(self, logits: Tensor, relaxed: bool = False) -> tuple[Tensor, list[Tensor]]:
         """What the guides make of (R, V) logits; and, for a trace, what each of them left."""
         shape, logits, stages = logits.shape, logits.clone(), []  # a guide may write into what it is given
         for guide, contexts in self.guides:
-            logits = self._asked(guide, contexts, logits, relaxed)
+            logits = self._call_guide(guide, contexts, logits, relaxed)
             if not (isinstance(logits, Tensor) and logits.shape == shape and logits.is_floating_point()):
                 found = f"{logits.dtype} {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
                 raise TypeError(f"{name_of(guide)} must give logits of shape {tuple(shape)}, not {found}")
@@ -307,23 +255,26 @@ class Hypotheses:
                 stages.append(logits.clone())
         return logits, stages
 
-    def _asked(self, guide: Any, contexts: Sequence[RowReader], logits: Tensor, relaxed: bool = False) -> Any:
+    def _call_guide(self, guide: Any, contexts: Sequence[RowReader], logits: Tensor, relaxed: bool = False) -> Any:
         guide = getattr(guide, "relaxed", guide) if relaxed else guide
         return guide(self.tokens, logits, *(auxiliary(self.continuation) for auxiliary in contexts))
 
-    def _mended(self, model: Tensor, logits: Tensor, stages: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Rows of no token guided anew; rows that have ended, whose logits nobody needs, at 0; or an error."""
+    def _mend_logits(self, model: Tensor, logits: Tensor, stages: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Logits that a token can be taken from: rows without one are guided again, with masks relaxed.
+
+        Rows that have ended are set to 0 where they are broken: nobody needs them. For others that is an error.
+        """
         if (empty := (logits == -torch.inf).all(-1)).any():
-            free, freed = self._guided(model, relaxed=True)
+            free, freed = self._apply_guides(model, relaxed=True)
             logits = torch.where(empty[:, None], free, logits)
             stages = [torch.where(empty[:, None], *pair) for pair in zip(freed, stages, strict=True)]
         broken = ~logits.amax(-1).isfinite()
         if rows := (broken & ~self.done).nonzero().flatten().tolist():
-            raise ValueError(self._blame(model, rows[0]))
+            raise ValueError(self._find_fault(model, rows[0]))
         return logits.masked_fill(broken[:, None], 0), stages
 
-    def _blame(self, logits: Tensor, row: int) -> str:
-        """Who made a row's logits such that no token can be taken."""
+    def _find_fault(self, logits: Tensor, row: int) -> str:
+        """Which of model, guides and processors is at fault where no token of a row can be taken, in a sentence."""
         place = f"for prompt {int(self.owners[row])} after {self.continuation.shape[1]} tokens"
         if not (best := logits[row].amax()).isfinite():
             return (
@@ -332,7 +283,7 @@ class Hypotheses:
             )
         logits = logits.clone()
         for guide, contexts in self.guides:
-            logits = self._asked(guide, contexts, logits)
+            logits = self._call_guide(guide, contexts, logits)
             if (best := logits[row].amax()).isnan() or best == torch.inf:
                 return f"{name_of(guide)} gave {best} {place}: logits are numbers, or -inf for what is forbidden"
         return f"no token is left {place}: guides and processors forbid all of them, so drop one of them"
@@ -348,17 +299,17 @@ def name_of(guide: Any) -> str:
     return str(getattr(guide, "__name__", type(guide).__name__))
 
 
-def members(guide: Any) -> Iterator[Any]:
-    """A guide, or those in a list of them."""
+def members_of(guide: Any) -> Iterator[Any]:
+    """The guides in a list of them, at any depth; or the one guide."""
     if isinstance(guide, list):
         for member in guide:
-            yield from members(member)
+            yield from members_of(member)
     else:
         yield guide
 
 
-def own(guide: Any) -> Any:
+def own_copy(guide: Any) -> Any:
     """A copy of a processor that holds how long the padding of each prompt is (repetition penalty); else the guide."""
     if isinstance(guide, list):
-        return type(guide)(map(own, guide))
+        return type(guide)(map(own_copy, guide))
     return copy(guide) if isinstance(getattr(guide, PADDING, None), Tensor) else guide

@@ -31,8 +31,13 @@ class RerankedEncoderDecoder(GenerateEncoderDecoderOutput):
     rounds: list[Any] | None = None
 
 
-class Record:
-    """Keeps, for every step, what the generation config's `output_*` flags name; nothing where they name nothing."""
+class OutputCollector:
+    """Keeps of every step what the output object shows: what the call's `output_*` options name, if anything.
+
+    Args:
+        config: of the call.
+        search: of the call's reranker, if it has one; the output object has its report.
+    """
 
     def __init__(self, config: GenerationConfig, search: Search | None = None) -> None:
         self.search = search
@@ -42,8 +47,8 @@ class Record:
         self.steps: list[tuple[int, dict[str, Any]]] = []  # the rows before a step, and what was seen of them
         self.parents: list[Tensor] = []
 
-    def see(self, hypotheses: Hypotheses) -> None:
-        """After a picker: what it chose from."""
+    def add_choices(self, hypotheses: Hypotheses) -> None:
+        """After a picker: keep what it chose from."""
         if not self.names:
             return
         made = hypotheses.seen
@@ -55,17 +60,17 @@ class Record:
             batch = hypotheses.prompts
         self.steps.append((batch, seen))
 
-    def follow(self, step: Step) -> None:
-        """The rows that the step went on with."""
+    def add_parents(self, step: Step) -> None:
+        """After a reranker: keep which rows the step went on with."""
         if self.names:
             self.parents.append(step.parents)
 
     @property
     def scores(self) -> tuple | None:
-        """What stopping criteria are shown: the processed logits of each step so far, if they are asked for."""
+        """For stopping criteria: the processed logits of each step so far; None, unless the call asks for them."""
         return tuple(seen["scores"] for _, seen in self.steps) if "scores" in self.names else None
 
-    def output(self, hypotheses: Hypotheses) -> Any:
+    def make_output(self, hypotheses: Hypotheses) -> Any:
         """The (P, T) int64 sequences, or transformers' own output object around them."""
         if not self.wanted:
             return hypotheses.tokens

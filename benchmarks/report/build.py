@@ -13,7 +13,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from decoding.trace.html import policy, source, template, to_json
+from decoding.trace.html import load_template, make_policy, read_source, to_json
 from scorers._common.files import read_json_lines, replacing
 
 from . import plots, tables
@@ -123,10 +123,10 @@ def html(scores: Mapping[str, Any], generations: Iterable[Mapping[str, Any]]) ->
     columns = tables.make_columns(scores)
     systems = [str(system["decoder"]) for system in scores["systems"]]
     samples = gather(rows, systems)
-    elements = source("decoding.trace", "elements.js")
-    script = "\n".join([elements, *(source("benchmarks.report", name) for name in SCRIPTS)])
-    style = source("benchmarks.report", "page.css")
-    return template("benchmarks.report", "page.html").render(
+    elements = read_source("decoding.trace", "elements.js")
+    script = "\n".join([elements, *(read_source("benchmarks.report", name) for name in SCRIPTS)])
+    style = read_source("benchmarks.report", "page.css")
+    return load_template("benchmarks.report", "page.html").render(
         task=scores["task"],
         columns=columns,
         ranges=[ranges(scores, column) for column in columns],
@@ -150,7 +150,7 @@ def html(scores: Mapping[str, Any], generations: Iterable[Mapping[str, Any]]) ->
         data=to_json(finite(describe(scores, columns, rows) | samples)),
         style=Markup(style),
         script=Markup(script),
-        policy=policy(style, script),
+        policy=make_policy(style, script),
     )
 
 

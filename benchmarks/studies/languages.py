@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html.parser import HTMLParser
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -141,8 +142,8 @@ class Figures:
 
 
 def show(found: Bootstrapped) -> str:
-    """The value with its interval."""
-    return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
+    """The value, with its interval where there is one."""
+    return f"{found.value:.3f}" + ("" if isnan(found.low) else f" [{found.low:.3f}, {found.high:.3f}]")
 
 
 def run(options: Options) -> None:

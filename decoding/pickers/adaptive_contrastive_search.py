@@ -12,8 +12,9 @@ from transformers import GenerationConfig, PreTrainedModel
 from scorers._common.ranges import NOT_NEGATIVE, check_fields, whole
 
 from ..engine.prompt_checks import refuse_more_than_vocabulary
-from ..hypotheses import Hypotheses, State
+from ..hypotheses import Hypotheses
 from ..parts import Picker
+from ..row_states import State
 from .contrastive_search import TERMS, take_least_alike
 
 # (R, t, 2) float64, of each step so far: the entropy of the whole distribution and that of its candidates

@@ -119,11 +119,11 @@ def shares(logits: Tensor) -> Tensor:
     if not top.isfinite().all():
         raise ValueError("the guided logits of some row have no finite maximum: every token is forbidden, or the model "
                          "gave nan or infinity")  # fmt: skip
-    known = table().to(logits.device)
+    known = share_table().to(logits.device)
     return known[(top - levels).clamp(max=len(known) - 1).long()].masked_fill(logits == -torch.inf, 0)
 
 
 @lru_cache(maxsize=1)
-def table() -> Tensor:
+def share_table() -> Tensor:
     """round(2**40 exp(-i / 2**12)) for i from 0 until it is 1: int64."""
     return torch.tensor([round(ONE * math.exp(-i * STEP)) for i in range(math.ceil(math.log(ONE) / STEP) + 1)])

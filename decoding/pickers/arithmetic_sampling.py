@@ -12,8 +12,9 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from scorers._common.checks import require_count
 
-from ..hypotheses import Hypotheses, State
+from ..hypotheses import Hypotheses
 from ..parts import Picker
+from ..row_states import State
 from .arithmetic_coding import Interval, Point, shares
 
 
@@ -100,7 +101,7 @@ class ArithmeticSample(Picker):
         """Append to every row the token whose part of the row's interval holds its point."""
         logits = hypotheses.logits()  # (R, V)
         ends = shares(logits).cumsum(-1)
-        codes = self.codes(hypotheses)
+        codes = self.codes_of_rows(hypotheses)
         places = [
             0 if done else code.point.place(code.interval, total)
             for code, total, done in zip(codes, ends[:, -1].tolist(), hypotheses.done.tolist(), strict=True)
@@ -111,26 +112,26 @@ class ArithmeticSample(Picker):
             point=lambda: torch.tensor(places, device=ends.device)[:, None] / ends[:, -1:].double(),
         )  # fmt: skip
         tokens = torch.searchsorted(ends, torch.tensor(places, device=ends.device)[:, None], right=True)  # (R, 1)
-        parts = narrowed([code.interval for code in codes], ends, tokens, hypotheses.done.tolist())
+        parts = narrow_intervals([code.interval for code in codes], ends, tokens, hypotheses.done.tolist())
         hypotheses.state[CODES] = [Code(code.point, part) for code, part in zip(codes, parts, strict=True)]
         hypotheses.append(tokens.squeeze(-1), logits.log_softmax(-1).gather(-1, tokens).squeeze(-1))
 
-    def codes(self, hypotheses: Hypotheses) -> list[Code]:
+    def codes_of_rows(self, hypotheses: Hypotheses) -> list[Code]:
         """Each row's; those of rows that a reranker has just copied are spread."""
         owners = hypotheses.owners.tolist()
         if CODES in hypotheses.state:
             known = hypotheses.state[CODES]
-            return spread(known, owners) if hypotheses.ranks.any() else known
+            return spread_codes(known, owners) if hypotheses.ranks.any() else known
         if self.points is None:
             prompts = [owner // self.n for owner in owners]
             seeds = draw_seeds(hypotheses, self.n)
-            return spread([Code(Point(seed=seeds[prompt])) for prompt in prompts], prompts)
+            return spread_codes([Code(Point(seed=seeds[prompt])) for prompt in prompts], prompts)
         if len(self.points) != hypotheses.prompts:
             raise ValueError(f"{len(self.points)} points for {hypotheses.prompts} rows: give one for each")
-        return spread([Code(Point(Fraction(self.points[owner]))) for owner in owners], owners)
+        return spread_codes([Code(Point(Fraction(self.points[owner]))) for owner in owners], owners)
 
 
-def spread(codes: Sequence[Code], groups: Sequence[Hashable]) -> list[Code]:
+def spread_codes(codes: Sequence[Code], groups: Sequence[Hashable]) -> list[Code]:
     """Equal codes of one group, m of them, at i/m of their interval's width from each other; others as they are."""
     keys = list(zip(groups, codes, strict=True))
     count, seen, found = Counter(keys), Counter[tuple[Hashable, Code]](), []
@@ -141,7 +142,9 @@ def spread(codes: Sequence[Code], groups: Sequence[Hashable]) -> list[Code]:
     return found
 
 
-def narrowed(intervals: Sequence[Interval], ends: Tensor, tokens: Tensor, done: Sequence[bool]) -> list[Interval]:
+def narrow_intervals(
+    intervals: Sequence[Interval], ends: Tensor, tokens: Tensor, done: Sequence[bool]
+) -> list[Interval]:
     """The parts of the intervals that tokens have; those of finished rows as they are.
 
     Args:

@@ -78,7 +78,7 @@ class FrustratinglySimple(Picker):
         guided = hypotheses.logits()  # (R, V)
         logits, candidates = guided.topk(self.k)  # (R, k)
         probs = guided.softmax(-1).gather(-1, candidates)
-        penalty = ngram_probability(*text(hypotheses), candidates, self.n, self.beta).to(probs)
+        penalty = ngram_probability(*texts_without_padding(hypotheses), candidates, self.n, self.beta).to(probs)
         free = torch.isin(candidates, torch.tensor(self.exempt, dtype=torch.long, device=candidates.device))
         penalty = penalty.masked_fill(free, 0)
         scores = ((1 - self.alpha) * probs - self.alpha * penalty).masked_fill(logits == -torch.inf, -torch.inf)
@@ -121,7 +121,7 @@ def ngram_probability(tokens: Tensor, mask: Tensor, candidates: Tensor, n: int, 
     return torch.where(mask.sum(-1, keepdim=True) >= n - 1, probability, 0)
 
 
-def text(hypotheses: Hypotheses) -> tuple[Tensor, Tensor]:
+def texts_without_padding(hypotheses: Hypotheses) -> tuple[Tensor, Tensor]:
     """(R, T) int64 tokens, and (R, T) bool which of them are no padding; what a mask leaves out goes to the left."""
     tokens, mask = hypotheses.tokens, hypotheses.read().mask
     mask = mask[:, mask.shape[1] - tokens.shape[1] :].bool().to(tokens.device)

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from scorers._common.ranges import POSITIVE, check_fields
 
-from ..hypotheses import Hypotheses, State
+from ..hypotheses import Hypotheses
 from ..parts import Picker
+from ..row_states import State
 from .sampling import draw
 
 MU = State[Tensor]("mirostat.mu")  # (R,) float64, the surprise allowed in the next step, in bits

@@ -35,8 +35,9 @@ class Rerank(Reranker):
     Args:
         scorer: a `scorers.Scorer`, or a function of (prefixes, continuations), two aligned lists of texts, that gives a
             number for each pair; higher is better.
-        every: tokens to a segment, at least 1; None: the whole continuation, see `BestOfN`.
-        samples: continuations of each hypothesis, at least 1. beams: hypotheses kept, at least 1.
+        every: tokens of a segment, at least 1; None: the whole continuation, see `BestOfN`.
+        samples: continuations of each hypothesis, at least 1.
+        beams: hypotheses kept, at least 1.
         tokenizer: the model's; None: the `tokenizer=` of the call, or else the one that lies where the model came from.
         prefixes: what the scorer reads in the place of the prompts' own texts, one for each prompt; encoder-decoders
             need it, whose prompts do not reach a decoder.
@@ -89,11 +90,11 @@ class Rerank(Reranker):
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """Those of the paper, if they are asked for."""
+        """The options of the paper, with `paper`; else none."""
         return dict(PAPER) if self.paper else {}
 
     def check(self, model: PreTrainedModel, generation_config: GenerationConfig) -> None:
-        """Refuse another distribution than the paper's, where that is asked for."""
+        """With `paper`, refuse a call with other options than the paper's."""
         for name in ("top_k", "top_p", "temperature"):
             value = getattr(generation_config, name)
             if self.paper and value != PAPER[name] and not (name == "temperature" and value is None):
@@ -102,7 +103,7 @@ class Rerank(Reranker):
             raise ValueError("Rerank(paper=True) pads what it cuts off: pass pad_token_id=")
 
     def start(self, hypotheses: Hypotheses, tokenizer: Any = None) -> SegmentSearch:
-        """The search of one call; the scorer reads the prefixes here."""
+        """The search of one call. The scorer reads the prefixes here."""
         context = hypotheses.contexts[0]
         tokenizer = self.tokenizer or tokenizer or tokenizer_of(context.model)
         prompts = without_padding(hypotheses.tokens, context.mask)
@@ -114,24 +115,16 @@ class Rerank(Reranker):
         copies = len(prompts) // len(prefixes)  # of num_return_sequences
         state = self.scorer.read([prefix for prefix in prefixes for _ in range(copies)])
         pad = pad_token_of(context.generation_config) if self.paper else None
-        return SegmentSearch(
-            self.scorer,
-            self.every,
-            self.samples,
-            self.beams,
-            tokenizer=tokenizer,
-            prompts=prompts,
-            state=state,
-            pad=pad,
-        )
+        numbers = (self.every, self.samples, self.beams)
+        return SegmentSearch(self.scorer, *numbers, tokenizer=tokenizer, prompts=prompts, state=state, pad=pad)
 
 
 class BestOfN(Rerank):
     """n continuations of each prompt, of which the scorer's favourite is returned: `Rerank` with one segment.
 
     Args:
-        scorer, tokenizer, prefixes: as `Rerank`'s. n: continuations, at least 1; the paper's over-generate-and-rerank
-            takes 20.
+        scorer, tokenizer, prefixes: see `Rerank`.
+        n: continuations, at least 1; the paper's over-generate-and-rerank takes 20.
 
     Example:
         >>> import decoding

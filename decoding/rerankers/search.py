@@ -20,9 +20,14 @@ SENTENCE_ENDS = ".?!;"  # those of the released code
 class Round:
     """One round of scoring: N candidates, those of the first prompt first.
 
-    length: tokens of each so far. owners: the prompt of each, from 0. texts: the continuations. scores: (N,) float32.
-    finished: whether each has ended. kept: the candidates that went on, by their place here, best first. rows: where
-    each stood among the rows being decoded.
+    Attributes:
+        length: tokens of the longest continuation so far.
+        owners: the prompt of each candidate, from 0.
+        texts: the continuations.
+        scores: (N,) float32, what the scorer gave each; higher is better.
+        finished: whether each has ended.
+        kept: the candidates that went on, by their place here, best first.
+        rows: the row of each among the rows being decoded.
     """
 
     length: int
@@ -35,7 +40,15 @@ class Round:
 
 
 class SegmentSearch(Search):
-    """A `Rerank` at work on one call: what the scorer read, the scores it gave, and the rounds so far."""
+    """A `Rerank` at work on one call: what the scorer has read, the scores it gave, and the rounds so far.
+
+    Args:
+        scorer, every, samples, beams: see `Rerank`.
+        tokenizer: the model's.
+        prompts: the tokens of each prompt, without padding.
+        state: what the scorer's `read` gave of the prefixes.
+        pad: () int64, what takes the place of tokens that are cut off at the end; None: nothing is cut off.
+    """
 
     def __init__(
         self,
@@ -59,31 +72,33 @@ class SegmentSearch(Search):
         """At the end of a segment: the best rows of each prompt, those that go on in as many copies as samples."""
         if self.every is None or hypotheses.continuation.shape[1] % self.every:
             return None
-        rows = self.choose(hypotheses, self.beams)
+        rows = self.choose_rows(hypotheses, self.beams)
         return rows.repeat_interleave(torch.where(hypotheses.done[rows], 1, self.samples))
 
     def best(self, hypotheses: Hypotheses) -> Tensor:
         """The best row of each prompt."""
-        rows = self.choose(hypotheses, 1)
+        rows = self.choose_rows(hypotheses, 1)
         if self.pad is not None:
-            hypotheses.cut([self.sentences_end(row) for row in candidates(hypotheses)], self.pad)
+            hypotheses.cut([self.length_of_sentences(row) for row in candidates_of(hypotheses)], self.pad)
         return rows
 
     def report(self) -> dict[str, Any]:
         """What the output object says of the search."""
         return {"sequences_scores": self.scores, "rounds": self.rounds}
 
-    def choose(self, hypotheses: Hypotheses, n: int) -> Tensor:
+    def choose_rows(self, hypotheses: Hypotheses, n: int) -> Tensor:
         """The best n different rows of each prompt, best first, prompt by prompt: (R',) int64."""
-        rows = candidates(hypotheses)
+        rows = candidates_of(hypotheses)
         if not self.scorer.setwise:  # to a set-wise scorer, copies are votes
-            rows = different(rows)
+            rows = drop_repeats(rows)
         owners = [row.owner for row in rows]
         texts = read_behind(self.tokenizer, [self.prompts[owner] for owner in owners], [row.ids for row in rows])
-        scores = self.score(owners, texts)
+        scores = self.score_texts(owners, texts)
         places = {row.place: i for i, row in enumerate(rows)}
         ordered = sorted(rows, key=lambda row: -scores[places[row.place]])  # stable: of equals the first
-        best = [[row for row in different(ordered) if row.owner == prompt][:n] for prompt in range(hypotheses.prompts)]
+        best = [
+            [row for row in drop_repeats(ordered) if row.owner == prompt][:n] for prompt in range(hypotheses.prompts)
+        ]
         kept = [places[row.place] for own in best for row in own]
         finished, length = [row.finished for row in rows], hypotheses.continuation.shape[1]
         where = [row.place for row in rows]
@@ -91,8 +106,8 @@ class SegmentSearch(Search):
         self.scores = torch.tensor([scores[i] for i in kept])
         return torch.tensor([rows[i].place for i in kept], device=hypotheses.tokens.device)
 
-    def score(self, owners: list[int], texts: list[str]) -> list[float]:
-        """What the scorer says; a text that it has judged keeps its score, unless others have a say in that."""
+    def score_texts(self, owners: list[int], texts: list[str]) -> list[float]:
+        """The score of each text. One that was scored before keeps its score, unless a score depends on the others."""
         scorer, pairs = self.scorer, list(zip(owners, texts, strict=True))
         new = pairs if scorer.setwise else [pair for pair in dict.fromkeys(pairs) if pair not in self.known]
         if new:
@@ -104,8 +119,8 @@ class SegmentSearch(Search):
             self.known |= zip(new, found.tolist(), strict=True)
         return [self.known[pair] for pair in pairs]
 
-    def sentences_end(self, row: "Candidate") -> int:
-        """How many tokens reach to the end of the last whole sentence; all, if there is none."""
+    def length_of_sentences(self, row: "Candidate") -> int:
+        """How many tokens reach to the end of the last whole sentence; all of them, if no sentence ends."""
         prompt, ids = self.prompts[row.owner], row.ids
         heads = read_behind(self.tokenizer, [prompt] * len(ids), [ids[: i + 1] for i in range(len(ids))])
         end = max(heads[-1].rfind(mark) for mark in SENTENCE_ENDS) + 1
@@ -113,7 +128,14 @@ class SegmentSearch(Search):
 
 
 class Candidate(NamedTuple):
-    """A row at the end of a segment: where it stands, its prompt, its tokens without padding, whether it has ended."""
+    """A row at the end of a segment.
+
+    Attributes:
+        place: which row it is.
+        owner: its prompt.
+        ids: the tokens of its continuation, without padding.
+        finished: whether it has ended.
+    """
 
     place: int
     owner: int
@@ -121,14 +143,14 @@ class Candidate(NamedTuple):
     finished: bool
 
 
-def candidates(hypotheses: Hypotheses) -> list[Candidate]:
-    """Every row."""
+def candidates_of(hypotheses: Hypotheses) -> list[Candidate]:
+    """A candidate for every row."""
     columns = (hypotheses.owners, hypotheses.continuation, hypotheses.lengths, hypotheses.done)
     rows = zip(*(column.tolist() for column in columns), strict=True)
     return [Candidate(i, owner, ids[:length], done) for i, (owner, ids, length, done) in enumerate(rows)]
 
 
-def different(rows: Sequence[Candidate]) -> list[Candidate]:
+def drop_repeats(rows: Sequence[Candidate]) -> list[Candidate]:
     """The rows without those that repeat an earlier one of the same prompt."""
     found: dict[tuple, Candidate] = {}
     for row in rows:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 
 @cache
-def template(package: str, name: str) -> Template:
+def load_template(package: str, name: str) -> Template:
     """A template in the folder `page` of a package."""
     environment = Environment(
         loader=PackageLoader(package, "page"), autoescape=True, undefined=StrictUndefined,
@@ -23,12 +23,12 @@ def template(package: str, name: str) -> Template:
 
 
 @cache
-def source(package: str, name: str) -> str:
+def read_source(package: str, name: str) -> str:
     """The text of a file there."""
     return (files(package) / "page" / name).read_text(encoding="utf-8")
 
 
-def policy(style: str, script: str) -> str:
+def make_policy(style: str, script: str) -> str:
     """A content security policy: nothing is fetched or sent, and nothing runs but these two."""
     hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)]
     return (

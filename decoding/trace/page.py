@@ -10,34 +10,37 @@ from uuid import uuid4
 
 from markupsafe import Markup
 
-from .html import policy, source, template, to_json
+from .html import load_template, make_policy, read_source, to_json
 
 SCRIPTS = ("elements.js", "base.js", "text.js", "why.js", "tree.js", "start.js")
 
 
-def page(trace: Mapping[str, Any], title: str) -> str:
+def make_page(trace: Mapping[str, Any], title: str) -> str:
     """The page of what `Trace.to_dict` gives.
 
     Example:
-        >>> shown = page({"format": "decoding.trace", "version": 1, "calls": []}, "<b>")
+        >>> shown = make_page({"format": "decoding.trace", "version": 1, "calls": []}, "<b>")
         >>> "&lt;b&gt;" in shown, "<b>" in shown
         (True, False)
     """
-    style, script = source("decoding.trace", "page.css"), "\n".join(source("decoding.trace", name) for name in SCRIPTS)
-    return template("decoding.trace", "page.html").render(
+    style, script = (
+        read_source("decoding.trace", "page.css"),
+        "\n".join(read_source("decoding.trace", name) for name in SCRIPTS),
+    )
+    return load_template("decoding.trace", "page.html").render(
         title=title, data=to_json(trace), texts=list(texts_of(trace)), style=Markup(style), script=Markup(script),
-        policy=policy(style, script),
+        policy=make_policy(style, script),
     )  # fmt: skip
 
 
-def frame(page: str) -> str:
+def make_frame(page: str) -> str:
     """A page inside another one, as notebooks show it: a sandbox, so that neither touches the other.
 
     The frame gets the height that it asks for, and the theme of what is around it.
     """
     name = f"trace-{uuid4().hex}"
-    script = Markup(source("decoding.trace", "frame.js"))
-    return template("decoding.trace", "frame.html").render(page=page, name=name, script=script)
+    script = Markup(read_source("decoding.trace", "frame.js"))
+    return load_template("decoding.trace", "frame.html").render(page=page, name=name, script=script)
 
 
 def texts_of(trace: Mapping[str, Any]) -> Any:

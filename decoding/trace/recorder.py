@@ -8,21 +8,25 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..hypotheses import SOURCE, Explanation, Hypotheses, Seen, State
+from ..hypotheses import SOURCE, Explanation, Hypotheses, Seen
 from ..models.tokenization import Pieces, tokenizer_of, without_padding
 from ..parts import Picker, Search
+from ..row_states import State
 from .records import Call, Candidate, Choice, Selection, Trace
 
 NODE = State[Tensor]("trace.choice")  # (R,) int64, the last choice of each row, -1 behind the prompt
 WINDOW = 16  # tokens that say how the next one reads
 
 
-class Witness:
+class TraceRecorder:
     """Adds a call to a trace, choice by choice.
 
     Args:
-        trace: to be filled. hypotheses: with a row for each prompt. mask: (P, T) of the prompts, 0 for padding.
-        search: of the call's reranker, if it has one. tokenizer: the call's.
+        trace: to be filled.
+        hypotheses: with a row for each prompt.
+        mask: (P, T) of the prompts, 0 for padding.
+        search: of the call's reranker, if it has one.
+        tokenizer: the call's; None: see `Trace`.
     """
 
     def __init__(
@@ -38,18 +42,18 @@ class Witness:
         self.picked: list[int] = []  # the last choice of each row, before a reranker says which go on
         self.call = Call(
             model=Path(model.config.name_or_path).name or type(model).__name__,  # a folder's place is the machine's
-            guides=[name_of(guide) for guide, _ in hypotheses.guides],
-            prompts=[self._read(prompt) for prompt in self.prompts],
+            guides=[describe_part(guide) for guide, _ in hypotheses.guides],
+            prompts=[self._pieces_of_prompt(prompt) for prompt in self.prompts],
         )
         trace.calls.append(self.call)
         hypotheses.state[NODE] = torch.full_like(hypotheses.owners, -1)
 
-    def introduce(self, parts: Sequence[Any], picker: Picker) -> None:
-        """Say what decides."""
-        self.call.decoder = ", ".join(map(name_of, parts))
+    def name_parts(self, parts: Sequence[Any], picker: Picker) -> None:
+        """Set the names of the parts, and what the picker's terms mean."""
+        self.call.decoder = ", ".join(map(describe_part, parts))
         self.call.rule, self.call.meanings = picker.rule, picker.terms
 
-    def see(self, hypotheses: Hypotheses) -> None:
+    def add_choices(self, hypotheses: Hypotheses) -> None:
         """After a picker: what each row took, and what it chose from."""
         nodes = hypotheses.state[NODE].tolist()
         rows = (~hypotheses.done).nonzero().flatten()
@@ -59,62 +63,85 @@ class Witness:
         if source is not None:
             views = views_of_rows(hypotheses.seen, source[rows], tokens, self.n)
         owners, scores = hypotheses.owners[rows].tolist(), hypotheses.scores[rows].tolist()
-        contexts = [self._recent(owner, nodes[row]) for owner, row in zip(owners, rows.tolist(), strict=True)]
+        contexts = [self._recent_tokens(owner, nodes[row]) for owner, row in zip(owners, rows.tolist(), strict=True)]
         texts = self.pieces.behind(contexts, tokens.tolist())
         each = zip(rows.tolist(), tokens.tolist(), owners, scores, texts, views, strict=True)
         for row, token, owner, score, text, view in each:
             parent = None if nodes[row] < 0 else nodes[row]
             seen = View() if view is None else view
             self.call.choices.append(
-                Choice(owner, parent, token, text, number(score), seen.rank, seen.entropy,
-                       self._candidates(token, owner, seen), seen.weights)
-            )  # fmt: skip
+                Choice(
+                    prompt=owner,
+                    parent=parent,
+                    id=token,
+                    text=text,
+                    score=round_number(score),
+                    rank=seen.rank,
+                    entropy=seen.entropy,
+                    candidates=self._candidates(token, owner, seen),
+                    weights=seen.weights,
+                )
+            )
             nodes[row] = len(self.call.choices) - 1
         self.picked = nodes
         hypotheses.state[NODE] = torch.tensor(nodes, device=hypotheses.owners.device)
 
-    def follow(self, hypotheses: Hypotheses) -> None:
+    def add_rows(self, hypotheses: Hypotheses) -> None:
         """After a reranker, or where there is none: the rows that go on."""
         nodes, lengths = hypotheses.state[NODE].tolist(), hypotheses.lengths.tolist()
-        self.call.rows = [self._cut(node, length) for node, length in zip(nodes, lengths, strict=True)]
+        self.call.rows = [self._last_choice(node, length) for node, length in zip(nodes, lengths, strict=True)]
         rounds = (self.search.report().get("rounds") or []) if self.search else []
         if len(rounds) > len(self.call.selections):
             last = rounds[-1]
             self.call.selections.append(
-                Selection(last.length, [self.picked[row] for row in last.rows], last.texts,
-                          [number(score) for score in last.scores.tolist()], last.finished, last.kept)
-            )  # fmt: skip
+                Selection(
+                    length=last.length,
+                    choices=[self.picked[row] for row in last.rows],
+                    texts=last.texts,
+                    scores=[round_number(score) for score in last.scores.tolist()],
+                    finished=last.finished,
+                    kept=last.kept,
+                )
+            )
         elif not rounds and nodes != self.picked:
-            self._select(nodes, hypotheses)
+            self._add_selection_without_scores(nodes, hypotheses)
 
-    def _select(self, nodes: list[int], hypotheses: Hypotheses) -> None:
+    def _add_selection_without_scores(self, nodes: list[int], hypotheses: Hypotheses) -> None:
         """A reranker that tells no scores: what went on is seen by the rows that are left."""
         candidates = list(dict.fromkeys(self.picked))
         finished = dict(zip(nodes, hypotheses.done.tolist(), strict=True))
         texts = ["".join(choice.text for choice in self.call.chain(node)) for node in candidates]
         kept = [candidates.index(node) for node in dict.fromkeys(nodes)]
         self.call.selections.append(
-            Selection(hypotheses.continuation.shape[1], candidates, texts, [None] * len(candidates),
-                      [finished.get(node) for node in candidates], kept)
-        )  # fmt: skip
+            Selection(
+                length=hypotheses.continuation.shape[1],
+                choices=candidates,
+                texts=texts,
+                scores=[None] * len(candidates),
+                finished=[finished.get(node) for node in candidates],
+                kept=kept,
+            )
+        )
 
     def _candidates(self, token: int, owner: int, view: "View") -> tuple[Candidate, ...]:
+        """The tokens that a row chose from; the token alone, where its picker did not ask for the distribution."""
         if not view.logps:
             return (Candidate(token, self.pieces[token], ()),)
-        return tuple(
-            Candidate(id, self.pieces[id], logps, view.terms.get(id, {}), {
-                name: place - self.padding[owner] if place >= self.padding[owner] else None
-                for name, place in view.places.get(id, {}).items()
-            })
-            for id, logps in view.logps.items()
-        )  # fmt: skip
+        padding = self.padding[owner]
+        found = []
+        for id, logps in view.logps.items():
+            columns = view.places.get(id, {})
+            places = {name: column - padding if column >= padding else None for name, column in columns.items()}
+            found.append(Candidate(id, self.pieces[id], logps, view.terms.get(id, {}), places))
+        return tuple(found)
 
-    def _read(self, ids: list[int]) -> list[tuple[int, str]]:
+    def _pieces_of_prompt(self, ids: list[int]) -> list[tuple[int, str]]:
+        """The tokens of a prompt, each with the text that it adds."""
         contexts = [ids[max(0, i - WINDOW) : i] for i in range(len(ids))]
         texts = self.pieces.behind(contexts, ids)
         return [(id, text or self.pieces[id]) for id, text in zip(ids, texts, strict=True)]
 
-    def _recent(self, owner: int, node: int) -> list[int]:
+    def _recent_tokens(self, owner: int, node: int) -> list[int]:
         """The last tokens of a row."""
         found: list[int] = []
         last = None if node < 0 else node
@@ -123,7 +150,7 @@ class Witness:
             last = self.call.choices[last].parent
         return [*self.prompts[owner], *found[::-1]][-WINDOW:]
 
-    def _cut(self, node: int, length: int) -> int | None:
+    def _last_choice(self, node: int, length: int) -> int | None:
         """The choice that a row of `length` tokens ends with: a reranker may cut texts at a sentence's end."""
         chain = []
         last = None if node < 0 else node
@@ -134,7 +161,16 @@ class Witness:
 
 
 class View(NamedTuple):
-    """What one row chose from, by token: log-probabilities at every stage, terms, and places in the text."""
+    """What one row chose from.
+
+    Attributes:
+        rank: of the token taken, by guided probability, from 1.
+        entropy: of the guided distribution, in nats.
+        logps: by token, most probable first: its log-probability by the model, and after each guide.
+        terms: by token, what the picker says of it; empty for a token that it did not weigh.
+        places: by token, the columns of the text that the picker names.
+        weights: of the terms that "score" is the weighted sum of.
+    """
 
     rank: int | None = None
     entropy: float | None = None
@@ -153,60 +189,90 @@ def views_of_rows(seen: Seen, source: Tensor, tokens: Tensor, n: int) -> list[Vi
         tokens: (R,) int64, what each took.
         n: how many tokens of a distribution to keep.
     """
-    stages = [seen.logits, *seen.stages]
-    logps = [stage[source].float().log_softmax(-1) for stage in stages]  # (R, V) each
+    logps = [stage[source].float().log_softmax(-1) for stage in (seen.logits, *seen.stages)]  # (R, V) each
     model, guided = logps[0], logps[-1]
-    own = model.topk(min(n, model.shape[-1])).indices
-    best = own if len(stages) == 1 else guided.topk(min(n, guided.shape[-1])).indices
+    n = min(n, model.shape[-1])
+    own = model.topk(n).indices
+    best = own if len(logps) == 1 else guided.topk(n).indices
     said = seen.explanation or Explanation(tokens[:, None][:, :0], {}, {})
-    weighed, weights, terms = said.tokens, said.weights, said.terms
-    rows = source[:, None]
-    ids = torch.cat([tokens[:, None], own, best, *([] if weighed is None else [weighed[source]])], dim=1)  # (R, m)
-    columns = {}  # of each term, R lists of m numbers
-    for name, term in terms.items():
-        wide = term.expand(-1, guided.shape[-1] if weighed is None else weighed.shape[1])
-        columns[name] = (wide[rows, ids] if weighed is None else wide[source]).tolist()
+    weighed = () if said.tokens is None else (said.tokens[source],)
+    ids = torch.cat([tokens[:, None], own, best, *weighed], dim=1)  # (R, m)
     values = torch.stack([logp.gather(-1, ids.clamp(min=0)) for logp in logps], dim=-1).tolist()  # R lists of m lists
     ranks = (1 + (guided > guided.gather(-1, tokens[:, None])).sum(-1)).tolist()
     entropies = torch.special.entr(guided.exp()).sum(-1).tolist()
-    whole = {name for name, term in terms.items() if not term.is_floating_point()}
-    favourites = 1 + own.shape[1]  # the token taken and the model's own are kept even where they are forbidden
-    found = []
+    terms = terms_of_rows(said, source, ids, guided.shape[-1])
+    always = 1 + own.shape[1]  # the token taken and the model's own are kept even where they are forbidden
+    views = []
     for row, some in enumerate(ids.tolist()):
-        stays: dict[int, tuple[float | None, ...]] = {}
-        for i, (id, stage) in enumerate(zip(some, values[row], strict=True)):
-            if id >= 0 and id not in stays and (i < favourites or stage[-1] != -math.inf):
-                stays[id] = tuple(number(value) for value in stage)
-        order = sorted(stays, key=lambda id: -math.inf if (logp := stays[id][-1]) is None else logp, reverse=True)
-        explained = some if weighed is None else some[len(some) - weighed.shape[1] :]
-        of = {
-            id: {name: column[row][i] for name, column in columns.items()}
-            for i, id in enumerate(explained)
-            if id in stays
-        }
-        found.append(
-            View(
-                ranks[row], number(entropies[row]), {id: stays[id] for id in order},
-                {id: {name: number(v) for name, v in each.items() if name not in whole} for id, each in of.items()},
-                {id: {name: v for name, v in each.items() if name in whole} for id, each in of.items()},
-                {name: number(weight_of(weight, source, row)) for name, weight in weights.items()},
-            )
-        )  # fmt: skip
-    return found
+        kept = kept_tokens(some, values[row], always)
+        by_token = {id: each for id, each in terms[row].items() if id in kept}
+        numbers, places = split_terms(by_token)
+        weights = {name: round_number(weight_of(weight, source, row)) for name, weight in said.weights.items()}
+        views.append(View(ranks[row], round_number(entropies[row]), kept, numbers, places, weights))
+    return views
+
+
+def terms_of_rows(said: Explanation, source: Tensor, ids: Tensor, vocabulary: int) -> list[dict[int, dict[str, Any]]]:
+    """What a picker says of each token in each of R rows, by token and name.
+
+    Args:
+        said: of the rows of the logits.
+        source: (R,) int64, see `views_of_rows`.
+        ids: (R, m) int64, the tokens to look at, where the picker weighed the whole vocabulary.
+        vocabulary: V.
+    """
+    if said.tokens is None:
+        rows = source[:, None]
+        columns = {name: term.expand(-1, vocabulary)[rows, ids].tolist() for name, term in said.terms.items()}
+    else:
+        ids = said.tokens[source]
+        columns = {name: term.expand(-1, ids.shape[1])[source].tolist() for name, term in said.terms.items()}
+    return [
+        {id: {name: column[row][i] for name, column in columns.items()} for i, id in enumerate(some)}
+        for row, some in enumerate(ids.tolist())
+    ]
+
+
+def split_terms(
+    by_token: Mapping[int, Mapping[str, Any]],
+) -> tuple[dict[int, dict[str, float | None]], dict[int, dict[str, int]]]:
+    """Terms that are numbers, and those that are places in the text: whole numbers."""
+    numbers: dict[int, dict[str, float | None]] = {}
+    places: dict[int, dict[str, int]] = {}
+    for id, terms in by_token.items():
+        numbers[id] = {name: round_number(value) for name, value in terms.items() if isinstance(value, float)}
+        places[id] = {name: value for name, value in terms.items() if not isinstance(value, float)}
+    return numbers, places
+
+
+def kept_tokens(ids: list[int], values: list[list[float]], always: int) -> dict[int, tuple[float | None, ...]]:
+    """The log-probabilities of the tokens that a trace shows of one row, most probable first.
+
+    Args:
+        ids: m tokens, some of them twice; -1 is none.
+        values: m lists, the log-probability at each stage.
+        always: so many of the first are kept even where they are forbidden; others are not.
+    """
+    found: dict[int, tuple[float | None, ...]] = {}
+    for i, (id, stages) in enumerate(zip(ids, values, strict=True)):
+        if id >= 0 and id not in found and (i < always or stages[-1] != -math.inf):
+            found[id] = tuple(round_number(value) for value in stages)
+    order = sorted(found, key=lambda id: -math.inf if (logp := found[id][-1]) is None else logp, reverse=True)
+    return {id: found[id] for id in order}
 
 
 def weight_of(weight: float | Tensor, source: Tensor, row: int) -> float:
-    """Of one row; a tensor has one for each row of the logits."""
+    """The weight in one row; a tensor has one for each row of the logits."""
     return float(weight.flatten()[source[row]]) if isinstance(weight, Tensor) else float(weight)
 
 
-def number(value: float) -> float | None:
-    """Six digits of a finite number; None for what JSON does not have."""
+def round_number(value: float) -> float | None:
+    """A finite number to six digits; None for others, which JSON does not have."""
     return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
 def find_tokenizer(model: Any, *given: Any) -> Any:
-    """The first that is given, or the model's own, or None."""
+    """The first tokenizer that is given, else the model's own, else None."""
     for tokenizer in given:
         if tokenizer is not None:
             return tokenizer
@@ -216,7 +282,7 @@ def find_tokenizer(model: Any, *given: Any) -> Any:
         return None
 
 
-def name_of(part: Any) -> str:
+def describe_part(part: Any) -> str:
     """A part as it was written, or nearly: without addresses in memory, and without whole models."""
     text = repr(part)
     if " at 0x" not in text and "\n" not in text and len(text) <= 160:

@@ -16,9 +16,12 @@ FORMAT = {"format": "decoding.trace", "version": 1}
 class Candidate:
     """A token that might have been chosen.
 
-    logps: its log-probability, in nats, by the model and then after each guide; None where it is forbidden.
-    terms: what the picker says of it by name, see `Hypotheses.explain`; empty for a token that it did not weigh.
-    places: the earlier tokens that it names, counted from 0 over prompt and continuation; None: outside them.
+    Attributes:
+        id, text: the token, and the text that it stands for.
+        logps: its log-probability, in nats: by the model, then after each guide. None where it is forbidden.
+        terms: what the picker says of it by name, see `Hypotheses.explain`; empty for a token that it did not weigh.
+        places: the earlier tokens that the picker names, counted from 0 over prompt and continuation; None for one
+            outside them.
     """
 
     id: int
@@ -38,12 +41,20 @@ class Candidate:
 class Choice:
     """A token appended to a row.
 
-    prompt: of which prompt's row, from 0. parent: the choice before it in that row, by its place in `Call.choices`;
-    None behind the prompt. text: what it added to the text: nothing, if it is special or a part of a character that a
-    later one completes. score: see `Step`. rank: by guided probability, from 1. entropy: of the guided distribution, in
-    nats. weights: of the terms whose weighted sum is the term "score". candidates: by guided probability, most probable
-    first; the token is one of them. rank, entropy and log-probabilities are None or empty where a picker never asked
-    for the distribution.
+    Where a picker never asked for the distribution, `rank` and `entropy` are None, and the token is the only candidate,
+    without log-probabilities.
+
+    Attributes:
+        prompt: the prompt whose row this is, from 0.
+        parent: the choice before it in that row, by its place in `Call.choices`; None for the first.
+        id: the token.
+        text: what it added to the text. Nothing, if it is a special token, or a part of a character that a later token
+            completes.
+        score: see `Step`.
+        rank: of the token by guided probability, from 1.
+        entropy: of the guided distribution, in nats.
+        candidates: most probable first, by guided probability; the token is one of them.
+        weights: of the terms whose weighted sum is the term "score".
     """
 
     prompt: int
@@ -64,10 +75,15 @@ class Choice:
 
 @dataclass(frozen=True)
 class Selection:
-    """A moment when a reranker said which rows go on: N candidates.
+    """A moment when a reranker said which rows go on, of N candidates.
 
-    length: tokens of a continuation so far, at most. choices: the last choice of each candidate. texts: continuations.
-    scores, finished: None where the reranker does not say. kept: those that went on, by their place here, best first.
+    Attributes:
+        length: tokens of the longest continuation so far.
+        choices: the last choice of each candidate, by its place in `Call.choices`.
+        texts: the continuations.
+        scores: of each; None where the reranker does not say.
+        finished: whether each has ended; None where that is not known.
+        kept: the candidates that went on, by their place here, best first.
     """
 
     length: int
@@ -82,10 +98,17 @@ class Selection:
 class Call:
     """One call of a decoder.
 
-    decoder, model: what they are. rule: what the picker takes, in a phrase. meanings: of its terms. guides: names, in
-    order, the call's own processors last. prompts: the tokens of each, (id, text). choices: of all rows, losing ones
-    included, each row a chain of parents. rows: the last choice of each row that there is, None where nothing was
-    chosen; in the end those of the sequences returned.
+    Attributes:
+        decoder: its parts, as they are written.
+        model: its name, or its class.
+        rule: what the picker takes, in a phrase.
+        meanings: what each of the picker's terms means.
+        guides: their names in order, the call's own processors last.
+        prompts: the tokens of each prompt, as (id, text).
+        choices: of all rows, those that were dropped included; each row is a chain of parents.
+        rows: the last choice of each present row, by its place in `choices`, None where nothing was chosen. In the end
+            these are the sequences returned.
+        selections: what a reranker decided, in order.
     """
 
     decoder: str = ""
@@ -155,7 +178,7 @@ class Trace:
 
     def to_dict(self) -> dict[str, Any]:
         """Dicts, lists, strings, booleans, None and finite numbers alone; docs/methods/traces.md describes them."""
-        return {**FORMAT, "calls": [pack(call) for call in self.calls]}
+        return {**FORMAT, "calls": [pack_call(call) for call in self.calls]}
 
     def to_json(self) -> str:
         """The same as JSON; `from_json` reads it."""
@@ -174,7 +197,7 @@ class Trace:
             raise ValueError(f"a trace of version {packed.get('version')}, and this reads {FORMAT['version']}")
         trace = cls()
         try:
-            trace.calls = [unpack(call) for call in packed["calls"]]
+            trace.calls = [unpack_call(call) for call in packed["calls"]]
         except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
             raise ValueError(f"a damaged trace: {type(error).__name__}: {error}") from error
         return trace
@@ -190,9 +213,9 @@ class Trace:
 
     def to_html(self, title: str = "Why these tokens?") -> str:
         """A page that shows it: one file, without a network; what models wrote is never read as markup."""
-        from .page import page
+        from .page import make_page
 
-        return page(self.to_dict(), title)
+        return make_page(self.to_dict(), title)
 
     def save(self, file: str | Path) -> Path:
         """Write it, as the file's ending says: .html or .json. In one move: no reader meets half a file.
@@ -207,12 +230,12 @@ class Trace:
         return write_whole(file, text.encode("utf-8", errors="replace"))
 
     def _repr_html_(self) -> str:
-        from .page import frame
+        from .page import make_frame
 
-        return frame(self.to_html())
+        return make_frame(self.to_html())
 
 
-def pack(call: Call) -> dict[str, Any]:
+def pack_call(call: Call) -> dict[str, Any]:
     """A call as plain data; the text of each token stands once, in "vocabulary"."""
     texts = {token.id: token.text for choice in call.choices for token in choice.candidates}
     return {
@@ -245,12 +268,12 @@ def pack_choice(choice: Choice) -> dict[str, Any]:
 
 
 def names_of(choice: Choice, kind: str) -> list[str]:
-    """Of the terms or places that any candidate has."""
+    """The names of the terms, or of the places, that any candidate has."""
     return list(dict.fromkeys(name for token in choice.candidates for name in getattr(token, kind)))
 
 
-def unpack(packed: Mapping[str, Any]) -> Call:
-    """What `pack` gave."""
+def unpack_call(packed: Mapping[str, Any]) -> Call:
+    """The call that `pack_call` made plain data of."""
     texts = packed["vocabulary"]
     choices = []
     for choice in packed["choices"]:

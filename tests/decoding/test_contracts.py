@@ -5,9 +5,9 @@ import torch
 
 import decoding
 from decoding import BestOfN, Decoder, Greedy, Picker, Rerank, Reranker, Sample, Search
-from decoding.hypotheses import RowStates, State
 from decoding.jobs.continuation import Job
 from decoding.jobs.prompts import Prompt
+from decoding.row_states import RowStates, State
 from tests.support import tiny
 
 PROMPTS = [[5, 9, 11, 30, 7], [8, 3]]

@@ -20,6 +20,7 @@ FLOORS = {
     "scorers": [["_common"], ["*"], ["ranker_training"], ["train"]],
     "decoding": [
         ["models", "engine"],
+        ["row_states"],
         ["hypotheses"],
         ["parts"],
         ["guides", "pickers", "rerankers", "trace", "outputs", "contracts", "calibration"],

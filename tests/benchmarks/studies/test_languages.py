@@ -145,7 +145,7 @@ def test_the_summary_compares_language_by_language():
         for greedy, contrastive in values
     ]  # fmt: skip
     _, human, greedy, contrastive = languages.summary(found)
-    assert human == "diversity: human 0.250 [0.250, 0.250]"
+    assert human == "diversity: human 0.250"  # all agree: no interval
     assert greedy.startswith("greedy 0.250 [")
     assert "; contrastive above it in 2, by 0.250 [" in greedy
     assert contrastive.startswith("contrastive 0.500 [")

@@ -18,7 +18,7 @@ import decoding
 from decoding import ArithmeticSample, BestOfN, ContrastiveSearch, Decoder
 from decoding.pickers import arithmetic_coding as coding
 from decoding.pickers.arithmetic_coding import Interval, Point, shares
-from decoding.pickers.arithmetic_sampling import CODES, Code, spread
+from decoding.pickers.arithmetic_sampling import CODES, Code, spread_codes
 from decoding.testing import PerPrompt, check_picker
 from scorers import Scorer
 from tests.support import tiny
@@ -294,15 +294,15 @@ def test_copies_in_mid_text_part_evenly_and_hold_their_points():
     point = Point(seed=b"x")
     place = point.place(Interval(), 7)
     code = Code(point, Interval(place, 1, 7))
-    copies = spread([code] * 6 + [Code(Point(Fraction(1, 2)))], [0] * 6 + [1])
+    copies = spread_codes([code] * 6 + [Code(Point(Fraction(1, 2)))], [0] * 6 + [1])
     places = sorted(copy.point.place(copy.interval, 6 * 64) for copy in copies[:6])
     assert places == list(range(places[0], 6 * 64, 64))
     assert all(copy.point.place(Interval(), 7) == place for copy in copies[:6])
     assert copies[6].point.at == Fraction(1, 2)
     assert copies[0] == code
-    pair = spread([Code(Point(Fraction(4, 7)), Interval(3, 2, 7))] * 2, [0, 0])
+    pair = spread_codes([Code(Point(Fraction(4, 7)), Interval(3, 2, 7))] * 2, [0, 0])
     assert [copy.point.at for copy in pair] == [Fraction(4, 7), Fraction(3, 7)]
-    assert spread([code] * 2, [0, 1]) == [code] * 2  # rows of two prompts are no copies
+    assert spread_codes([code] * 2, [0, 1]) == [code] * 2  # rows of two prompts are no copies
 
 
 def test_segments_of_a_reranker_go_on_as_samples_would():

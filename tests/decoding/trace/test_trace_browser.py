@@ -13,7 +13,7 @@ import torch
 
 import decoding
 from decoding import ContrastiveSearch, Greedy, NegativePrompt, Rerank, Trace
-from decoding.trace.page import frame
+from decoding.trace.page import make_frame
 from decoding.trace.records import Call, Candidate, Choice
 from tests.support import tiny
 from tests.support.calls import PROMPTS
@@ -477,8 +477,8 @@ def test_two_traces_in_one_notebook_do_not_meet(visit, folder, search, reranked)
 
 
 def test_frame_escapes_the_page():
-    assert "<script>evil" not in frame("<script>evil</script>")
-    assert html.escape("<script>evil</script>") in frame("<script>evil</script>")
+    assert "<script>evil" not in make_frame("<script>evil</script>")
+    assert html.escape("<script>evil</script>") in make_frame("<script>evil</script>")
 
 
 def test_without_scripts_there_are_the_texts(visit, folder, search):
