@@ -1,4 +1,4 @@
-"""What parts promise each other, and the error where one breaks it; combinations that cannot work are named."""
+"""What the loop demands of parts, of their combinations and of a call: each with the error for what breaks it."""
 
 import inspect
 from collections.abc import Sequence
@@ -60,7 +60,7 @@ def refuse_bound_processors(processors: Sequence[Any]) -> None:
 
 
 def refuse_width(reranker: Reranker) -> None:
-    """Raise ValueError for a reranker without rows."""
+    """Raise ValueError for a reranker whose `width` is no whole number of at least 1."""
     require_count(f"{type(reranker).__name__}.width", reranker.width)
 
 
@@ -99,7 +99,7 @@ def pads_outside_vocabulary(hypotheses: Hypotheses) -> bool:
 
 
 def refuse_padding(hypotheses: Hypotheses) -> None:
-    """Raise ValueError where rows have ended, others go on, and such padding is what would be read."""
+    """Raise ValueError where rows have ended, others go on, and padding outside the vocabulary would be read."""
     done, pad = hypotheses.done, hypotheses.pad
     if pad is not None and not done.all() and (hypotheses.tokens[:, -1][done] == pad).any():
         most = hypotheses.contexts[0].model.get_input_embeddings().num_embeddings - 1

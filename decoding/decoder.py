@@ -1,4 +1,7 @@
-"""THE decoding loop."""
+"""The decoding loop, and what is set up for it.
+
+Refusals are in `contracts`; what is left stands together, for each step of a call leads to the next.
+"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -106,8 +109,8 @@ class Decoder:
             raw: the call's images and the like, see `Context`; from `decoding.generate`.
             tokenizer: for rerankers that read texts; from `decoding.generate`.
             trace: is told of every choice, and changes none; `model.generate` takes it by this name.
-            share: whether rows share the past that they have in common. None: where this model was seen to get the same
-                from it, and it pays; False: never; True: without asking, for finding faults.
+            share: whether rows share the past that they have in common. None: where it pays, and a trial has shown that
+                this model gives the same; False: never; True: without a trial, for finding faults.
             padding_limit: prompts of one model are read in one batch while at most so much of it is padding that makes
                 them equally wide, from 0 to 1; below 0: never. `model.generate` takes it by this name.
             prepared: what transformers makes of the call: processors, stopping criteria, configuration, model inputs.

@@ -1,4 +1,4 @@
-"""`generate`: where `model.generate` was."""
+"""`generate`: takes the place of `model.generate`."""
 
 import copy
 from collections.abc import Sequence
@@ -67,7 +67,7 @@ def generate(
         raise TypeError(f"processors must be a list of parts: write processors=[{processors!r}]")
     options = Options(model, generate_kwargs)
     refuse_inputs(model, inputs, generate_kwargs)
-    parts = [*processors, *contrastive_search_of_old(options)]
+    parts = [*processors, *legacy_contrastive_search(options)]
     if not parts and generator is None and trace is None:
         return options.model.generate(inputs, streamer=streamer, **generate_kwargs)
     decoder = Decoder(*parts)
@@ -126,7 +126,7 @@ class Options:
             self.kwargs[name] = value
 
 
-def contrastive_search_of_old(options: Options) -> list[ContrastiveSearch]:
+def legacy_contrastive_search(options: Options) -> list[ContrastiveSearch]:
     """The picker that transformers 4 made of `penalty_alpha` and `top_k` (50 where it is not given), if they are there.
 
     As there, `top_k=1` or `penalty_alpha=0` is greedy search. A model's own default of `do_sample=True` gives way.

@@ -1,4 +1,7 @@
-"""The rows being decoded: everything shaped (R, ...) lives here, so that `select` moves all of it."""
+"""The rows being decoded. Everything shaped (R, ...) is here, so that one `select` moves all of it.
+
+The file is long for that reason: rows, their guided logits, and what was seen of them stand together.
+"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy

@@ -12,7 +12,7 @@ from .hypotheses import Hypotheses
 
 
 class Part:
-    """What every part can do: refuse a call that cannot work, before any work is spent."""
+    """What every part can do: refuse a call that it cannot serve, before any work is spent."""
 
     def check(self, model: PreTrainedModel, generation_config: GenerationConfig) -> None:
         """Raise ValueError, in one line that says what to do, where this part cannot serve this call."""
@@ -40,10 +40,16 @@ class Guide(Part, ABC):
 
     @abstractmethod
     def __call__(self, tokens: Tensor, logits: Tensor, *auxiliary: Tensor) -> Tensor:
-        """(R, T) int64 tokens so far, (R, V) float32 logits, and the contexts' (R, V') logits -> (R, V) logits."""
+        """The guided logits, (R, V) float.
+
+        Args:
+            tokens: (R, T) int64, the texts so far.
+            logits: (R, V) float32, as the guides before this one left them; may be written into.
+            auxiliary: (R, V') float32, the logits of each context.
+        """
 
     def relaxed(self, tokens: Tensor, logits: Tensor, *auxiliary: Tensor) -> Tensor:
-        """The same without a mask: asked for where masks and the call's own constraints together leave no token."""
+        """The same without a mask. Asked for in a row where masks and the call's own constraints leave no token."""
         return self(tokens, logits, *auxiliary)
 
 

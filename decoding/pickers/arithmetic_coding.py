@@ -16,12 +16,14 @@ ONE = 2**40  # the share of the most probable token; no token that may come has 
 
 @dataclass(frozen=True)
 class Interval:
-    """[low, low + width) / whole, a part of [0, 1), exact however narrow.
+    """The part [low, low + width) / whole of [0, 1), exact however narrow it is.
 
-    `in` tells whether a point lies in it.
+    `point in interval` says whether a point lies in it.
 
     Args:
-        low: at least 0. width: at least 1. whole: at least low + width.
+        low: at least 0.
+        width: at least 1.
+        whole: at least low + width.
 
     Example:
         >>> half = Interval().part(1, 1, 2)
@@ -34,7 +36,7 @@ class Interval:
     whole: int = 1
 
     def part(self, below: int, share: int, total: int) -> "Interval":
-        """The part that begins `below` totalths into it and is `share` totalths wide."""
+        """The part of this interval from below/total to (below + share)/total of its width."""
         return Interval(self.low * total + self.width * below, self.width * share, self.whole * total)
 
     def __contains__(self, point: Fraction | float) -> bool:
@@ -52,7 +54,7 @@ class Interval:
 
     @property
     def bits(self) -> float:
-        """-log2 of its width: the surprise of the text, at least 0."""
+        """-log2 of the width: the surprise of the text in bits, at least 0."""
         return math.log2(self.whole) - math.log2(self.width)
 
     def shortest(self) -> Fraction:
@@ -66,9 +68,10 @@ class Interval:
 
 @dataclass(frozen=True)
 class Point:
-    """A point of [0, 1): `at`, or at + 0.d1 d2 ... with the binary digits that `seed` stands for, as many as are asked.
+    """A point of [0, 1): `at`, or `at` and a random number of [0, 1) added to it, whose binary digits `seed` decides.
 
-    The digits are SHAKE-256's of the seed: the same in any order of asking, on any machine.
+    As many digits are made as are asked for. They are those of SHAKE-256 of the seed, so they are the same on any
+    machine, however often they are asked for.
 
     Example:
         >>> Point(Fraction(2, 3)).place(Interval(), 6), Point(seed=b"any").place(Interval(), 6)
@@ -79,7 +82,7 @@ class Point:
     seed: bytes | None = None
 
     def place(self, interval: Interval, total: int) -> int:
-        """In which of `total` equal parts of an interval it lies, from 0; it lies in the interval."""
+        """In which of `total` equal parts of an interval the point lies, from 0. It must lie in the interval."""
         return next(low for low, high in self._places(interval, total) if low == high)
 
     def turned(self, interval: Interval, by: int, of: int) -> "Point":
@@ -88,7 +91,7 @@ class Point:
         return Point(self.at + Fraction(interval.width * (by - around), interval.whole * of), self.seed)
 
     def _places(self, interval: Interval, total: int) -> Iterator[tuple[int, int]]:
-        """The first and the last part that it can lie in, by ever more of its digits."""
+        """The first and the last part that the point can lie in, by more and more of its digits."""
         count = 0 if self.seed is None else interval.whole.bit_length() + total.bit_length() + 64
         while True:
             count = -(-count // 8) * 8

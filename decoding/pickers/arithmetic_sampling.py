@@ -20,7 +20,7 @@ from .arithmetic_coding import Interval, Point, shares
 
 @dataclass(frozen=True)
 class Code:
-    """What is still to be told: a point, and the interval of the text so far, in which it lies."""
+    """Where a row is: its point, and the interval of the text so far, in which the point lies."""
 
     point: Point
     interval: Interval = field(default_factory=Interval)
@@ -117,7 +117,7 @@ class ArithmeticSample(Picker):
         hypotheses.append(tokens.squeeze(-1), logits.log_softmax(-1).gather(-1, tokens).squeeze(-1))
 
     def codes_of_rows(self, hypotheses: Hypotheses) -> list[Code]:
-        """Each row's; those of rows that a reranker has just copied are spread."""
+        """The code of each row; copies that a reranker has just made get points that are spread evenly."""
         owners = hypotheses.owners.tolist()
         if CODES in hypotheses.state:
             known = hypotheses.state[CODES]
@@ -132,7 +132,10 @@ class ArithmeticSample(Picker):
 
 
 def spread_codes(codes: Sequence[Code], groups: Sequence[Hashable]) -> list[Code]:
-    """Equal codes of one group, m of them, at i/m of their interval's width from each other; others as they are."""
+    """Codes with the points of copies moved apart; others stay as they are.
+
+    Of m equal codes of a group, the i-th moves by i/m of the interval, i = 0 .. m - 1.
+    """
     keys = list(zip(groups, codes, strict=True))
     count, seen, found = Counter(keys), Counter[tuple[Hashable, Code]](), []
     for key in keys:
@@ -145,10 +148,13 @@ def spread_codes(codes: Sequence[Code], groups: Sequence[Hashable]) -> list[Code
 def narrow_intervals(
     intervals: Sequence[Interval], ends: Tensor, tokens: Tensor, done: Sequence[bool]
 ) -> list[Interval]:
-    """The parts of the intervals that tokens have; those of finished rows as they are.
+    """The intervals of R rows, each narrowed to the part of the token that the row takes.
 
     Args:
-        ends: (R, V) int64, cumulative shares. tokens: (R, 1) int64.
+        intervals: of the texts so far.
+        ends: (R, V) int64, cumulative shares of the tokens.
+        tokens: (R, 1) int64, what each row takes.
+        done: the rows that have ended; their intervals stay as they are.
     """
     after = ends.gather(-1, tokens).flatten().tolist()
     before = ends.gather(-1, (tokens - 1).clamp(min=0)).masked_fill(tokens == 0, 0).flatten().tolist()

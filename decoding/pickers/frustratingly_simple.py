@@ -32,12 +32,13 @@ class FrustratinglySimple(Picker):
     of sequence is a token like others. Step scores are the value above.
 
     Args:
-        k: candidates a step, 1 <= k <= vocabulary; 1 is greedy search. The defaults of all four are those that the
-            released code recommends for English.
+        k: candidates a step, 1 <= k <= vocabulary; 1 is greedy search.
         alpha: weight of the n-gram penalty, 0 <= alpha <= 1; 0 is greedy search.
         n: order of the n-gram model, at least 1.
         beta: weight of the longest n-grams, 0 < beta <= 1; the shorter ones share the rest.
         exempt: tokens that may come again without punishment, as line ends and stop words do in the released code.
+
+    The defaults are those that the released code recommends for English.
 
     Raises:
         ValueError: a number out of range.
@@ -92,7 +93,11 @@ def ngram_probability(tokens: Tensor, mask: Tensor, candidates: Tensor, n: int, 
     """The smoothed n-gram model of each row's own text, for tokens that may follow it; see `FrustratinglySimple`.
 
     Args:
-        tokens: (R, T) int64. mask: (R, T) bool, False for padding, on the left. candidates: (R, k) int64.
+        tokens: (R, T) int64, the texts.
+        mask: (R, T) bool, False for padding, on the left.
+        candidates: (R, k) int64, the tokens that may follow.
+        n: order, at least 1.
+        beta: weight of the highest order, 0 < beta <= 1.
 
     Returns:
         (R, k) float64 in [0, 1].
@@ -122,7 +127,7 @@ def ngram_probability(tokens: Tensor, mask: Tensor, candidates: Tensor, n: int, 
 
 
 def texts_without_padding(hypotheses: Hypotheses) -> tuple[Tensor, Tensor]:
-    """(R, T) int64 tokens, and (R, T) bool which of them are no padding; what a mask leaves out goes to the left."""
+    """The texts so far: (R, T) int64 tokens, and (R, T) bool, False for padding, which is moved to the left."""
     tokens, mask = hypotheses.tokens, hypotheses.read().mask
     mask = mask[:, mask.shape[1] - tokens.shape[1] :].bool().to(tokens.device)
     order = mask.int().argsort(dim=1, stable=True)
