@@ -171,6 +171,17 @@ class Hypotheses:
             self.state[SOURCE] = self._rows()
         return logits
 
+    def draw(self, probs: Tensor) -> Tensor:
+        """A token for each row, (R,) int64, drawn from (R, V) float probabilities.
+
+        By the call's `generator=`: one for all rows, or each prompt's own; then a text does not depend on its batch.
+        """
+        if self.generator is None or isinstance(self.generator, torch.Generator):
+            return torch.multinomial(probs, 1, generator=self.generator).squeeze(-1)
+        counts = torch.bincount(self.owners, minlength=self.prompts).tolist()
+        own = zip(probs.split(counts), self.generator, strict=True)  # rows are prompt by prompt
+        return torch.cat([torch.multinomial(rows, 1, generator=generator) for rows, generator in own]).squeeze(-1)
+
     def explain(
         self,
         tokens: Tensor | None,

@@ -13,7 +13,6 @@ from scorers._common.ranges import POSITIVE, check_fields
 from ..hypotheses import Hypotheses
 from ..parts import Picker
 from ..row_states import State
-from .sampling import draw
 
 MU = State[Tensor]("mirostat.mu")  # (R,) float64, the surprise allowed in the next step, in bits
 
@@ -68,7 +67,7 @@ class Mirostat(Picker):
         surprising = (surprise > mu[:, None]) & (surprise > surprise.amin(-1, keepdim=True))
         probs = logits.masked_fill(surprising, -torch.inf).softmax(-1)
         hypotheses.explain(None, surprise=surprise, limit=mu[:, None], share=probs)
-        tokens = draw(probs, hypotheses)  # (R, 1)
+        tokens = hypotheses.draw(probs)[:, None]  # (R, 1)
         seen = surprise.gather(-1, tokens).squeeze(-1)
         felt = -probs.gather(-1, tokens).squeeze(-1).double().log2() if self.renormalise else seen
         hypotheses.state[MU] = mu - self.eta * (felt - self.tau)

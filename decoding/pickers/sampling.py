@@ -66,15 +66,5 @@ class Sample(Picker):
     def __call__(self, hypotheses: Hypotheses) -> None:
         """Append a token drawn for every row."""
         probs = hypotheses.logits().softmax(-1)  # (R, V)
-        tokens = draw(probs, hypotheses)  # (R, 1)
-        hypotheses.append(tokens.squeeze(-1), probs.gather(-1, tokens).squeeze(-1).log())
-
-
-def draw(probs: Tensor, hypotheses: Hypotheses) -> Tensor:
-    """(R, V) -> (R, 1) int64 tokens, by the one generator of the call or by each prompt's own."""
-    generator = hypotheses.generator
-    if generator is None or isinstance(generator, torch.Generator):
-        return torch.multinomial(probs, 1, generator=generator)
-    counts = torch.bincount(hypotheses.owners, minlength=hypotheses.prompts).tolist()
-    own = zip(probs.split(counts), generator, strict=True)  # rows are prompt by prompt
-    return torch.cat([torch.multinomial(rows, 1, generator=generator) for rows, generator in own])
+        tokens = hypotheses.draw(probs)  # (R,)
+        hypotheses.append(tokens, probs.gather(-1, tokens[:, None]).squeeze(-1).log())

@@ -23,8 +23,7 @@ class Own(Picker):
     draws = True
 
     def __call__(self, hypotheses):
-        probs = hypotheses.logits().softmax(-1)
-        hypotheses.append(torch.multinomial(probs, 1, generator=hypotheses.generator).squeeze(-1))
+        hypotheses.append(hypotheses.draw(hypotheses.logits().softmax(-1)))
 
 
 class Longest(Reranker):
