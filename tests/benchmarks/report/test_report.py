@@ -522,9 +522,9 @@ def test_files_of_the_page_are_package_data_and_agree():
     assert {file.name for file in files} == {"page.html", "page.css", *page.SCRIPTS}
     assert all(any(fnmatch.fnmatch(f"report/page/{file.name}", pattern) for pattern in patterns) for file in files)
     assert sorted(
-        map(int, re.findall(r'\[data-colour="(\d+)"\]', page.source("benchmarks.report", "page.css")))
+        map(int, re.findall(r'\[data-colour="(\d+)"\]', page.read_source("benchmarks.report", "page.css")))
     ) == list(range(page.COLOURS))
-    assert f"const COLOURS = {page.COLOURS};" in page.source("benchmarks.report", "base.js")
+    assert f"const COLOURS = {page.COLOURS};" in page.read_source("benchmarks.report", "base.js")
     for file in files:
         assert "</" not in file.read_text() or file.name == "page.html"
         assert b"\r" not in file.read_bytes()  # a browser would read another text than was hashed
