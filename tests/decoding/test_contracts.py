@@ -167,7 +167,11 @@ def test_a_reranker_that_starts_a_search_is_none_and_has_no_method_that_cannot_b
         assert part.report() == {}
 
 
-@pytest.mark.parametrize("methods", [{}, {"best": Counting.best}, {"__call__": Counting.__call__}], ids=lambda methods: "".join(methods) or "none")
+@pytest.mark.parametrize(
+    "methods",
+    [{}, {"best": Counting.best}, {"__call__": Counting.__call__}],
+    ids=lambda methods: "".join(methods) or "none",
+)
 def test_half_a_reranker_is_refused_when_it_is_made(methods):
     with pytest.raises(TypeError, match=r"^Half needs both __call__\(hypotheses\) and best\(hypotheses\), or start"):
         type("Half", (Reranker,), methods)()
