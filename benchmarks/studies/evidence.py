@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -294,6 +295,7 @@ NAMES = {
 
 
 def percent(values: Sequence[float]) -> str:
-    """The mean in per cent, with its interval."""
+    """The mean in per cent, with its interval where there is one."""
     found = bootstrap([float(value) for value in values])
-    return f"{100 * found.value:.0f} [{100 * found.low:.0f}, {100 * found.high:.0f}] %"
+    interval = "" if isnan(found.low) else f" [{100 * found.low:.0f}, {100 * found.high:.0f}]"
+    return f"{100 * found.value:.0f}{interval} %"
