@@ -182,8 +182,9 @@ class Likelihood(Scorer):
         reader = self.reader
         if self.of == "direct":
             return reader.follow(prefixes, owners, texts)
-        places, copies = distinct([("" if self.of == "prior" else prefixes[i], text)
-                                   for i, text in zip(owners, texts, strict=True)])  # fmt: skip
+        places, copies = distinct(
+            [("" if self.of == "prior" else prefixes[i], text) for i, text in zip(owners, texts, strict=True)]
+        )
         given, said = [prefix for prefix, _ in places], [text for _, text in places]
         if self.of == "channel":
             given, said = said, given

@@ -261,8 +261,10 @@ class Gated(Scorer):
         if not (weights.isfinite().all() and (weights >= 0).all()):
             raise ValueError("the router's weights must be finite and at least 0")
         owned = [column.nonzero().flatten().tolist() for column in weights.T]
-        states = [expert.read([prefixes[i] for i in own]) if own else None
-                  for expert, own in zip(self.experts, owned, strict=True)]  # fmt: skip
+        states = [
+            expert.read([prefixes[i] for i in own]) if own else None
+            for expert, own in zip(self.experts, owned, strict=True)
+        ]
         return weights, states, [{i: place for place, i in enumerate(own)} for own in owned]
 
     def score(self, state: Any, owners: Sequence[int], continuations: Sequence[str]) -> Tensor:

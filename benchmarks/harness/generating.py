@@ -199,9 +199,14 @@ def stop(tokens: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
 
 
 def continue_batch(
-    task: Task, chosen: Sequence[Wanted], parts: list[Any], model: Any, tokenizer: Any, origin: dict[str, Any],
+    task: Task,
+    chosen: Sequence[Wanted],
+    parts: list[Any],
+    model: Any,
+    tokenizer: Any,
+    origin: dict[str, Any],
     **more: Any,
-) -> list[dict[str, Any]]:  # fmt: skip
+) -> list[dict[str, Any]]:
     """Make the rows of a batch in one call. `more` are further options of `generate`."""
     system = chosen[0].system
     inputs = tokenizer([one.prompt.prefix for one in chosen], return_tensors="pt", padding=True).to(model.device)
@@ -212,8 +217,13 @@ def continue_batch(
         options["generator"] = [torch.Generator(model.device).manual_seed(seed_of(one)) for one in chosen]
     start = time.perf_counter()
     out = decoding.generate(
-        model, ids, attention_mask=mask, processors=parts, max_new_tokens=task.new_tokens, **options,
-    )  # fmt: skip
+        model,
+        ids,
+        attention_mask=mask,
+        processors=parts,
+        max_new_tokens=task.new_tokens,
+        **options,
+    )
     seconds = (time.perf_counter() - start) / len(chosen)
     ends = model.generation_config.eos_token_id
     ends = set(ends if isinstance(ends, list) else [ends])

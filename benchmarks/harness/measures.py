@@ -117,9 +117,12 @@ class Texts:
         heads, rows = likelihood.tokenise(judge.model, judge.tokenizer, self.prefixes, self.continuations, 1)
         kept = [i for i, row in enumerate(rows) if len(row) > 2]
         states = read_states(
-            judge.model, [heads[i] + rows[i] for i in kept], starts=[len(heads[i]) for i in kept], layers="all",
+            judge.model,
+            [heads[i] + rows[i] for i in kept],
+            starts=[len(heads[i]) for i in kept],
+            layers="all",
             batch_size=judge.batch_size,
-        )  # fmt: skip
+        )
         own = [self.languages[i] if self.languages else None for i in kept]
         counts = Counter(own)
         chosen = [language for language in counts if language is not None and counts[language] >= FEW]
@@ -176,9 +179,12 @@ class Metric:
 def rep(n: int) -> Metric:
     """The metric rep-n."""
     return Metric(
-        f"rep_{n}", f"rep-{n}", "reference", f"share of repeated {n}-grams within a text",
+        f"rep_{n}",
+        f"rep-{n}",
+        "reference",
+        f"share of repeated {n}-grams within a text",
         lambda texts: diversity.rep(texts.continuations, n, **texts.pairs),
-    )  # fmt: skip
+    )
 
 
 def mauve(texts: Texts) -> Estimate:

@@ -179,29 +179,38 @@ def score_folder(folder: Path, metrics: Sequence[Metric], judge: Judge | None) -
         together = measure_pooled(metrics, runs, scored, texts_of(own, judge), notes, decoder)
         pooled[decoder] = together
         mauves = [found for run in runs if isinstance(found := run.known.get("mauve"), Mauve)]
-        systems.append({
-            "decoder": decoder, "seeds": seeds, "texts": len(own), "metrics": as_json(together),
-            "parameters": next((plan for plan in settings["decoders"] if plan["name"] == decoder), None),
-            "frontier": mauves[0].curves.mean(0).tolist() if mauves else None,
-            **curves_of(metrics, runs[0]),
-            "signature": line_of(settings, decoder, seeds, own),
-        })  # fmt: skip
+        systems.append(
+            {
+                "decoder": decoder,
+                "seeds": seeds,
+                "texts": len(own),
+                "metrics": as_json(together),
+                "parameters": next((plan for plan in settings["decoders"] if plan["name"] == decoder), None),
+                "frontier": mauves[0].curves.mean(0).tolist() if mauves else None,
+                **curves_of(metrics, runs[0]),
+                "signature": line_of(settings, decoder, seeds, own),
+            }
+        )
     first = texts_of(
         [row for row in rows if (row["decoder"], row["seed"]) == (rows[0]["decoder"], rows[0]["seed"])], judge
     )
     theirs = human_texts(first)
     human = measure([metric for metric in metrics if metric.human], theirs, notes, HUMAN)
-    return finite({
-        "task": settings["task"],
-        "signature": {name: settings[name] for name in ("model", "dtype", "versions", "commit", "config")}
-        | {"judge": sign(judge, list(pooled.values())), "prompts": len(first.prompts)},
-        "metrics": {m.name: {"title": m.title, "unit": m.unit, "better": m.better, "about": m.about} for m in metrics},
-        "reference": as_json(human) | ceiling(list(pooled.values())),
-        "human": curves_of(metrics, theirs),
-        "systems": systems,
-        "paired": compare_all(pooled),
-        "notes": notes.as_json(),
-    })  # fmt: skip
+    return finite(
+        {
+            "task": settings["task"],
+            "signature": {name: settings[name] for name in ("model", "dtype", "versions", "commit", "config")}
+            | {"judge": sign(judge, list(pooled.values())), "prompts": len(first.prompts)},
+            "metrics": {
+                m.name: {"title": m.title, "unit": m.unit, "better": m.better, "about": m.about} for m in metrics
+            },
+            "reference": as_json(human) | ceiling(list(pooled.values())),
+            "human": curves_of(metrics, theirs),
+            "systems": systems,
+            "paired": compare_all(pooled),
+            "notes": notes.as_json(),
+        }
+    )
 
 
 def finite(value: Any) -> Any:
@@ -252,11 +261,18 @@ def line_of(settings: dict[str, Any], decoder: str, seeds: Sequence[int], rows: 
     lengths = {name: settings["of"].get(name) for name in ("prefix_tokens", "new_tokens")}
     batches = sorted({row["batch"] for row in rows if row.get("batch")})
     found = {
-        "task": settings["task"], "model": settings["model"], "dtype": settings["dtype"],
-        "decoder": "+".join(filter(None, [*made, options])) or "greedy", "seeds": ",".join(map(str, seeds)),
-        "n": len(rows), **lengths, "batch": ",".join(map(str, batches)) or None,
-        **settings["versions"], "commit": settings["commit"], "config": settings["config"],
-    }  # fmt: skip
+        "task": settings["task"],
+        "model": settings["model"],
+        "dtype": settings["dtype"],
+        "decoder": "+".join(filter(None, [*made, options])) or "greedy",
+        "seeds": ",".join(map(str, seeds)),
+        "n": len(rows),
+        **lengths,
+        "batch": ",".join(map(str, batches)) or None,
+        **settings["versions"],
+        "commit": settings["commit"],
+        "config": settings["config"],
+    }
     return "|".join(f"{name}:{value}" for name, value in found.items() if value is not None)
 
 
@@ -266,7 +282,7 @@ def arguments_of(part: dict[str, Any]) -> str:
         f"{name}={json.dumps(value) if isinstance(value, dict) else value}"
         for name, value in part.items()
         if name != "part"
-    )  # fmt: skip
+    )
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
@@ -326,9 +342,10 @@ def compare_all(systems: dict[str, dict[str, Estimate]]) -> list[dict[str, Any]]
                 compared = compare_paired(of_a[name], of_b[name], permutations=1999)
             except (ValueError, KeyError):  # no paired test fits, or the two have other prompts
                 continue
-            rows.append({"a": a, "b": b, "metric": name} | {
-                field: getattr(compared, field) for field in ("difference", "low", "high", "p", "how", "n")
-            })  # fmt: skip
+            rows.append(
+                {"a": a, "b": b, "metric": name}
+                | {field: getattr(compared, field) for field in ("difference", "low", "high", "p", "how", "n")}
+            )
         for row, p in zip(rows, holm([row["p"] for row in rows]) if rows else [], strict=True):
             found.append({**row, "p_holm": float(p)})
     return found
@@ -363,7 +380,7 @@ def more_of(metrics: dict[str, Any]) -> dict[str, Any]:
     return {
         name: {field: value for field, value in entry.items() if field not in NUMBERS}
         for name, entry in metrics.items()
-    }  # fmt: skip
+    }
 
 
 def sign(judge: Judge | None, scored: Sequence[dict[str, Estimate]]) -> dict[str, Any]:

@@ -19,9 +19,16 @@ from .parts import build_part, check_part, find_class
 
 # options that a system may not set: the task sets them, or they would change what a row of output is
 RESERVED = {
-    "max_new_tokens", "max_length", "num_return_sequences", "return_dict_in_generate", "streamer", "generator",
-    "processors", "tokenizer", "custom_generate",
-}  # fmt: skip
+    "max_new_tokens",
+    "max_length",
+    "num_return_sequences",
+    "return_dict_in_generate",
+    "streamer",
+    "generator",
+    "processors",
+    "tokenizer",
+    "custom_generate",
+}
 
 
 @dataclass(frozen=True)

@@ -121,9 +121,13 @@ class Featurizer:
         if self.cache is None:
             return None
         settings = {
-            "model": str(self.model.config.name_or_path), "weights": fingerprint(self.model), "pooling": self.pooling,
-            "layer": self.layer, "torch": torch.__version__, "transformers": importlib.metadata.version("transformers"),
-        }  # fmt: skip
+            "model": str(self.model.config.name_or_path),
+            "weights": fingerprint(self.model),
+            "pooling": self.pooling,
+            "layer": self.layer,
+            "torch": torch.__version__,
+            "transformers": importlib.metadata.version("transformers"),
+        }
         # the name does not identify the weights
         known = {name: value for name, value in settings.items() if name != "model"}
         folder = Path(self.cache) / hashlib.sha256(json.dumps(known).encode()).hexdigest()[:16]

@@ -165,17 +165,20 @@ class LayerSums:
             return self.over_blocks(used, lambda skipped: statistic(spectra[skipped]), (low, high))
 
         return Isotropy(
-            layer, self.texts, tokens,
+            layer,
+            self.texts,
+            tokens,
             within=bootstrap(pairs, one_less, bounds=(0.0, 2.0)),
             within_per_text=bootstrap(1 - ratio(pairs), bounds=(0.0, 2.0)),
             across=self.over_blocks(
                 used, lambda skipped: float(self.cosines([b for b in used if b != skipped]).sum()), (-1.0, 1.0)
             ),
             rogue=[(int(j), float(shares[j] / shares.sum())) for j in dimension],
-            isoscore=spread(isoscore, 0.0, 1.0), participation_ratio=spread(participation_ratio),
+            isoscore=spread(isoscore, 0.0, 1.0),
+            participation_ratio=spread(participation_ratio),
             effective_rank=spread(lambda values: exp_entropy(np.sqrt(values))),
             effective_rank_of_variance=spread(exp_entropy),
-        )  # fmt: skip
+        )
 
     def cosines(self, blocks: Sequence[int]) -> NDArray:
         """(D,) what each dimension adds to the mean cosine of tokens of two texts of `blocks`; NaN for one text."""

@@ -49,9 +49,7 @@ class Mauve(Estimate):
         """
         more = {name: getattr(self, name) for name in ("star", "frontier_integral", "ceiling", "matched")}
         found = super().as_dict() | {name: one.as_dict() for name, one in more.items() if one is not None}
-        return found | {
-            "values": self.values.tolist(), "frontier": self.curves.tolist(), "signature": self.signature
-        }  # fmt: skip
+        return found | {"values": self.values.tolist(), "frontier": self.curves.tolist(), "signature": self.signature}
 
 
 def mauve(
@@ -116,14 +114,20 @@ def mauve(
     version, faiss = (importlib.metadata.version(name) for name in ("mauve-text", "faiss-cpu"))
     settings = f"n:{len(p)}|k:{found[0].num_buckets}|c:{scaling:g}|kseeds:{seeds}|v:{version}|faiss:{faiss}"
     return Mauve(
-        mean.value, mean.low, mean.high, mean.how, mean.n,
+        mean.value,
+        mean.low,
+        mean.high,
+        mean.how,
+        mean.n,
         values=values,
         star=over_seeds([one.mauve_star for one in found], len(p)),
         frontier_integral=over_seeds([one.frontier_integral for one in found], len(p)),
         curves=np.stack([one.divergence_curve for one in found]),
-        ceiling=span(top, len(p) // 2), matched=span(matched, len(p) // 2),
-        signature="|".join(["mauve", *filter(None, [about]), settings]), bounds=mean.bounds,
-    )  # fmt: skip
+        ceiling=span(top, len(p) // 2),
+        matched=span(matched, len(p) // 2),
+        signature="|".join(["mauve", *filter(None, [about]), settings]),
+        bounds=mean.bounds,
+    )
 
 
 def mauve_of_texts(
@@ -165,9 +169,13 @@ def once(p: NDArray, q: NDArray, seed: int, buckets: int | None, scaling: float)
         raise ModuleNotFoundError("MAUVE is not installed: pip install 'mauve-text>=0.4' 'faiss-cpu>=1.14'") from error
     with threadpool_limits(1, user_api="blas"), few_points_are_meant():
         found = compute_mauve(
-            p_features=p, q_features=q, seed=seed, verbose=False, mauve_scaling_factor=scaling,
+            p_features=p,
+            q_features=q,
+            seed=seed,
+            verbose=False,
+            mauve_scaling_factor=scaling,
             num_buckets="auto" if buckets is None else int(buckets),
-        )  # fmt: skip
+        )
     found.mauve = area(found.divergence_curve)
     found.mauve_star = area(frontier(smoothed(found.p_hist, len(p)), smoothed(found.q_hist, len(q)), scaling))
     return found

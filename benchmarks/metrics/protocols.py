@@ -107,15 +107,23 @@ class Protocol:
 
 SU2023 = Protocol(
     "su2023", "gpt2-large", 200, length="pair", note="Contrastive Search Is What You Need, its released code"
-)  # fmt: skip
+)
 SU2022 = Protocol("su2022", "gpt2", 256, length="common", tokens=128, note="SimCTG, as its authors answer in issue 7")
 RANKGEN = Protocol("rankgen", "gpt2-large", 768, join=" ", drops_empty=False, note="its scoring script cuts nothing")
 PILLUTLA2021 = Protocol(
-    "pillutla2021", "gpt2-large", 1024, join="", drops_empty=False,
+    "pillutla2021",
+    "gpt2-large",
+    1024,
+    join="",
+    drops_empty=False,
     note="5,000 texts; the paper's own code integrates one side of the curve, at other points, without smoothing",
-)  # fmt: skip
+)
 LI2022 = Protocol(
-    "li2022", "gpt2", 128, length="exact", tokens=128,
+    "li2022",
+    "gpt2",
+    128,
+    length="exact",
+    tokens=128,
     note="Contrastive Decoding, and others after it: what ends early is dropped, which favours what does not",
-)  # fmt: skip
+)
 LAN2023 = Protocol("lan2023", "gpt2-large", 1024, scaling=1.0, note="Copy Is All You Need: c = 1")

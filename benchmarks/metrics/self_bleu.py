@@ -57,9 +57,12 @@ def self_bleu(
     words = [tokenize(text) for text in texts]
     counted, lengths = [Grams.of(words, order) for order in range(1, n + 1)], np.array([*map(len, words)])
     return jackknife(
-        lambda rows: float(bleus(counted, lengths, rows, smoothing).mean()), len(texts), prompts=prompts, blocks=blocks,
+        lambda rows: float(bleus(counted, lengths, rows, smoothing).mean()),
+        len(texts),
+        prompts=prompts,
+        blocks=blocks,
         bounds=(0.0, 1.0),
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True)

@@ -167,11 +167,13 @@ def describe(scores: Mapping[str, Any], columns: Sequence[Column], rows: Sequenc
     """The data of the plots: metrics, the entries of each row, curves, and pairs."""
     metrics: dict[str, Any] = {
         column.name: {
-            "title": column.heading, "unit": column.unit, "better": column.better,
+            "title": column.heading,
+            "unit": column.unit,
+            "better": column.better,
             "cells": [vars(cell) for cell in column.cells],
         }
         for column in columns
-    }  # fmt: skip
+    }
     entries = {
         name: [
             tables.entry(scores.get("reference") or {}, name),
@@ -216,10 +218,16 @@ def gather(rows: Iterable[Mapping[str, Any]], systems: Sequence[str]) -> dict[st
         prompt = prompts.setdefault(
             key, {"id": str(row["prompt"]), "prefix": row["prefix"], "reference": row.get("reference"), "texts": []}
         )
-        prompt["texts"].append([
-            place[row["decoder"]], row.get("seed"), row["continuation"], row.get("tokens"), row.get("finished"),
-            row.get("seconds"),
-        ])  # fmt: skip
+        prompt["texts"].append(
+            [
+                place[row["decoder"]],
+                row.get("seed"),
+                row["continuation"],
+                row.get("tokens"),
+                row.get("finished"),
+                row.get("seconds"),
+            ]
+        )
     for prompt in prompts.values():
         prompt["texts"].sort(key=lambda text: text[0])  # stable: seeds stay in order
     return {"prompts": list(prompts.values())}

@@ -11,7 +11,7 @@ TEX = str.maketrans({
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
     ">": r"\textgreater{}", "|": r"\textbar{}", "`": r"\textasciigrave{}", "[": "{[}", "]": "{]}", "*": "{*}",
     **{sign: "\\" + sign for sign in "&%$#_{}"},
-})  # fmt: skip  # fmt: skip
+})  # fmt: skip
 PANEL = 4  # how many metrics stand side by side on a printed page
 
 

@@ -49,10 +49,10 @@ def paint(scores: Mapping[str, Any]) -> Any:
     columns = {column.name: column for column in tables.make_columns(scores)}
     pairs = [pair for pair in TRADE_OFFS if set(pair) <= columns.keys()][:2]
     curves = [
-        (name, axes) for name, axes in (("frontier", ("exp(-c KL(Q|R))", "exp(-c KL(P|R))")),
-                                        ("isotropy", ("layer", "isotropy")))
+        (name, axes)
+        for name, axes in (("frontier", ("exp(-c KL(Q|R))", "exp(-c KL(P|R))")), ("isotropy", ("layer", "isotropy")))
         if any(system.get(name) for system in scores["systems"])
-    ]  # fmt: skip
+    ]
     number = max(1, len(pairs) + len(curves))
     figure = Figure(figsize=(4.6 * min(number, 2), 3.6 * -(-number // 2) + 0.5), layout="constrained")
     panels = figure.subplots(-(-number // 2), min(number, 2), squeeze=False).ravel()
@@ -88,9 +88,15 @@ def draw_trade_off(panel: Any, scores: Mapping[str, Any], columns: list[tables.C
         ]
         style = {"color": "black", "marker": "*", "markersize": 9} if number == 0 else look(number - 1)
         panel.errorbar(
-            found[0]["value"], found[1]["value"], xerr=errors[0], yerr=errors[1], label=tame(name), linestyle="none",
-            elinewidth=0.8, **style,
-        )  # fmt: skip
+            found[0]["value"],
+            found[1]["value"],
+            xerr=errors[0],
+            yerr=errors[1],
+            label=tame(name),
+            linestyle="none",
+            elinewidth=0.8,
+            **style,
+        )
     for column, name in zip(columns, (panel.set_xlabel, panel.set_ylabel), strict=True):
         name(tame(" ".join(filter(None, [column.heading, f"({better})" if (better := word(column)) else ""]))))
 

@@ -87,9 +87,15 @@ def make_columns(scores: Mapping[str, Any]) -> list[Column]:
         rows = zip(names(scores), [human, *systems], strict=True)
         cells = [write(found, places, i - 1 in best, row in few) for i, (row, found) in enumerate(rows)]
         columns.append(
-            Column(name, about.get("title") or name, about.get("unit") or "", about.get("better"),
-                   about.get("about") or "", tuple(cells))
-        )  # fmt: skip
+            Column(
+                name,
+                about.get("title") or name,
+                about.get("unit") or "",
+                about.get("better"),
+                about.get("about") or "",
+                tuple(cells),
+            )
+        )
     return columns
 
 

@@ -80,7 +80,7 @@ def compare(options: Options) -> dict[str, Any]:
             for name in ways
         },
         "ratios": [a / b for a, b in zip(seconds["released"], seconds["ours"], strict=True)],
-    }  # fmt: skip
+    }
 
 
 def table(found: dict[str, Any]) -> str:

@@ -63,10 +63,17 @@ def measure(model: Any, tokenizer: Any, prompt: str, picker: Any, n: int, seed: 
     """Draw a set and measure it."""
     inputs = tokenizer(prompt, return_tensors="pt").to(model.device)
     out = decoding.generate(
-        model, **inputs, processors=[picker], num_return_sequences=n, max_new_tokens=options.new_tokens,
-        do_sample=True, temperature=options.temperature, top_k=0, top_p=1.0,
+        model,
+        **inputs,
+        processors=[picker],
+        num_return_sequences=n,
+        max_new_tokens=options.new_tokens,
+        do_sample=True,
+        temperature=options.temperature,
+        top_k=0,
+        top_p=1.0,
         generator=torch.Generator(model.device).manual_seed(seed),
-    )  # fmt: skip
+    )
     start = inputs["input_ids"].shape[1]
     ends = model.generation_config.eos_token_id
     rows = [without_end(row, ends if isinstance(ends, list) else [ends]) for row in out[:, start:].tolist()]

@@ -186,10 +186,14 @@ def answer(
     [closed] = make(model, tokenizer, bare, options)
     chosen = {of: texts[max(range(len(texts)), key=own.__getitem__)] for of, own in scores.items()}
     return {
-        "question": asked.question, "passages": asked.passages, "weights": asked.weights,
-        "candidates": [asdict(candidate) for candidate in found], "texts": texts, "scores": scores,
+        "question": asked.question,
+        "passages": asked.passages,
+        "weights": asked.weights,
+        "candidates": [asdict(candidate) for candidate in found],
+        "texts": texts,
+        "scores": scores,
         "chosen": {"closed book": closed, "first passage": greedy[0], "most votes": vote(greedy), **chosen},
-    }  # fmt: skip
+    }
 
 
 def score(model: Any, tokenizer: Any, asked: Asked, answers: Sequence[str], size: int) -> dict[str, list[float]]:
@@ -222,11 +226,18 @@ def candidates(model: Any, tokenizer: Any, prompts: Sequence[str], options: Opti
     if options.samples:
         every = decoding.BestOfN(lambda _, texts: [0.0] * len(texts), options.samples, tokenizer=tokenizer)
         out = decoding.generate(
-            model, input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], processors=[every],
-            do_sample=True, temperature=1.0, top_p=0.9, top_k=0, max_new_tokens=options.new_tokens,
+            model,
+            input_ids=inputs["input_ids"],
+            attention_mask=inputs["attention_mask"],
+            processors=[every],
+            do_sample=True,
+            temperature=1.0,
+            top_p=0.9,
+            top_k=0,
+            max_new_tokens=options.new_tokens,
             return_dict_in_generate=True,
             generator=[torch.Generator(model.device).manual_seed(options.seed + i) for i in range(len(prompts))],
-        )  # fmt: skip
+        )
         [found] = out.rounds  # each passage is read once, and equal answers under one passage are one
         made += [
             Candidate(upto(text), owner, greedy=False) for owner, text in zip(found.owners, found.texts, strict=True)
@@ -288,10 +299,14 @@ def table(rows: Sequence[dict[str, Any]], questions: Sequence[Question]) -> Iter
 
 
 NAMES = {
-    "direct": "log Σ r p(a, given passage and question)", "product": "Σ r log p(a, given passage and question)",
-    "channel": "noisy channel", "prior": "p(a, given the question alone)", "first passage": "greedy, first passage",
-    "most votes": "greedy, most votes", "closed book": "greedy, no passage",
-}  # fmt: skip
+    "direct": "log Σ r p(a, given passage and question)",
+    "product": "Σ r log p(a, given passage and question)",
+    "channel": "noisy channel",
+    "prior": "p(a, given the question alone)",
+    "first passage": "greedy, first passage",
+    "most votes": "greedy, most votes",
+    "closed book": "greedy, no passage",
+}
 
 
 def percent(values: Sequence[float]) -> str:

@@ -52,10 +52,13 @@ def judge(options: Options) -> None:
     silence()
     made = find_made(options, windows, asked)
     about = {
-        "windows": len(windows), "questions": len(asked), "documents": len(held_out), "pairs": len(votes),
+        "windows": len(windows),
+        "questions": len(asked),
+        "documents": len(held_out),
+        "pairs": len(votes),
         "generated": len(made),
         "seen": seen([documents[i] for i in held_out]),
-    }  # fmt: skip
+    }
     key = digest(
         [
             [vars(w) for w in windows],

@@ -135,9 +135,15 @@ class Figures:
     def row(self) -> str:
         """The figures as a row of Markdown."""
         cells = [
-            self.declaration.name, str(self.texts), f"{self.fertility:.1f}", f"{self.bits:.2f}", show(self.isotropy),
-            f"{self.spaced.value:.3f}", show(self.human), *map(show, self.made.values()),
-        ]  # fmt: skip
+            self.declaration.name,
+            str(self.texts),
+            f"{self.fertility:.1f}",
+            f"{self.bits:.2f}",
+            show(self.isotropy),
+            f"{self.spaced.value:.3f}",
+            show(self.human),
+            *map(show, self.made.values()),
+        ]
         return markdown_row(cells)
 
 
@@ -188,14 +194,20 @@ def measure(model: Any, tokenizer: Any, declaration: Declaration, options: Optio
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*tokens a dimension.*")  # `within` alone is shown
         [layer] = isotropy(read_states(model, ids, batch_size=options.batch_size), blocks=2)[None]
-    told = log_likelihoods(model, tokenizer, [prompt.prefix for prompt in prompts], references,
-        batch_size=options.batch_size).sum(0)  # fmt: skip
+    told = log_likelihoods(
+        model, tokenizer, [prompt.prefix for prompt in prompts], references, batch_size=options.batch_size
+    ).sum(0)
     made = {name: go_on(model, tokenizer, prompts, name, new, options) for name in options.decoders}
     return Figures(
-        declaration, len(prompts), fertility, -told[0] / np.log(2) / sum(len(text.encode()) for text in references),
-        layer.within, diversity(references), diversity(references, tokenize=words),
+        declaration,
+        len(prompts),
+        fertility,
+        -told[0] / np.log(2) / sum(len(text.encode()) for text in references),
+        layer.within,
+        diversity(references),
+        diversity(references, tokenize=words),
         {name: diversity(texts, tokenize=words) for name, texts in made.items()},
-    )  # fmt: skip
+    )
 
 
 def go_on(model: Any, tokenizer: Any, prompts: Sequence[Prompt], name: str, new: int, options: Options) -> list[str]:
@@ -208,9 +220,15 @@ def go_on(model: Any, tokenizer: Any, prompts: Sequence[Prompt], name: str, new:
         ids, mask = inputs["input_ids"], inputs["attention_mask"]
         generators = [torch.Generator(model.device).manual_seed(options.seed + start + i) for i in range(len(batch))]
         out = decoding.generate(
-            model, input_ids=ids, attention_mask=mask, processors=parts, generator=generators,
-            max_new_tokens=new, min_new_tokens=new, **settings,
-        )  # fmt: skip
+            model,
+            input_ids=ids,
+            attention_mask=mask,
+            processors=parts,
+            generator=generators,
+            max_new_tokens=new,
+            min_new_tokens=new,
+            **settings,
+        )
         texts += read_behind(tokenizer, without_padding(ids, mask), out[:, ids.shape[1] :].tolist())
     return texts
 

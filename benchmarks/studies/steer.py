@@ -125,10 +125,16 @@ def make(options: Options, system: System, number: int) -> list[str]:
     folder.mkdir(exist_ok=True)
     path = folder / (system.name.replace(" ", "_").replace(",", "") + ".jsonl")
     settings = {
-        "gamma": system.gamma, "eta": system.eta, "beta": system.beta, "max_new_tokens": options.max_new_tokens,
-        "temperature": system.temperature, "top_k": system.top_k, "top_p": 1.0, "batch_size": options.batch_size,
+        "gamma": system.gamma,
+        "eta": system.eta,
+        "beta": system.beta,
+        "max_new_tokens": options.max_new_tokens,
+        "temperature": system.temperature,
+        "top_k": system.top_k,
+        "top_p": 1.0,
+        "batch_size": options.batch_size,
         "dtype": options.dtype,
-    }  # fmt: skip
+    }
     examples = read_examples(options.output / "expert" / "train.jsonl")
     expert = "base" if system.base else "expert"
     job = Synthesis(examples, number, options.prompt, expert, "base", options.seed, options.negatives, settings)

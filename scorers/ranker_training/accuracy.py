@@ -95,6 +95,9 @@ def mean_with_interval(values: Sequence[float], documents: Sequence[int]) -> dic
         ).confidence_interval
         low, high = round(float(found.low), 4), round(float(found.high), 4)
     return {
-        "mean": round(float(sums.sum() / counts.sum()), 4), "low": low, "high": high,
-        "windows": len(values), "documents": len(names),
-    }  # fmt: skip
+        "mean": round(float(sums.sum() / counts.sum()), 4),
+        "low": low,
+        "high": high,
+        "windows": len(values),
+        "documents": len(names),
+    }

@@ -60,9 +60,17 @@ def run(options: Options, call: str) -> None:
         generator.check()
     made = find_made(options, train_windows + held_out)
     settings = make_settings(options, bool(made or generator))
-    begin(options, documents, {"reading": asdict(reading), "cut": asdict(cut), "settings": asdict(settings),
-                               "generator": generator.origin if generator else None,
-                               "generated": digest(sorted(made.items()))})  # fmt: skip
+    begin(
+        options,
+        documents,
+        {
+            "reading": asdict(reading),
+            "cut": asdict(cut),
+            "settings": asdict(settings),
+            "generator": generator.origin if generator else None,
+            "generated": digest(sorted(made.items())),
+        },
+    )
     report_file = options.folder / SETTINGS
     if not report_file.exists():
         if generator:
@@ -115,9 +123,14 @@ def make_generator(options: Options) -> Generator | None:
     if not options.generator:
         return None
     return Generator(
-        options.generator, options.generated_tokens, options.generator_context, options.top_p, seed=options.seed,
-        dtype=options.generator_dtype, device=str(device_of(options)),
-    )  # fmt: skip
+        options.generator,
+        options.generated_tokens,
+        options.generator_context,
+        options.top_p,
+        seed=options.seed,
+        dtype=options.generator_dtype,
+        device=str(device_of(options)),
+    )
 
 
 def find_made(options: Options, windows: list[Window]) -> dict[str, str]:
@@ -145,9 +158,13 @@ def attach(windows: list[Window], made: dict[str, str], shortest: int) -> list[W
 def begin(options: Options, documents: list[Document], settings: dict[str, Any]) -> None:
     """Reserve the folder for this call. Raises ValueError if it was begun by another call."""
     output = options.folder
-    settings |= {"encoder": options.encoder, "held_out": options.held_out, "rank": options.rank,
-                 "generate": options.generate,
-                 "texts": digest([document.text for document in documents])}  # fmt: skip
+    settings |= {
+        "encoder": options.encoder,
+        "held_out": options.held_out,
+        "rank": options.rank,
+        "generate": options.generate,
+        "texts": digest([document.text for document in documents]),
+    }
     line = json.dumps(settings, indent=1) + "\n"
     if (output / RUN).exists():
         if (output / RUN).read_text(encoding="utf-8") != line:
@@ -171,9 +188,14 @@ def device_of(options: Options) -> torch.device:
 
 
 def make_ranker(
-    options: Options, call: str, reading: Reading, cut: Cut, settings: Settings, corpus: Corpus,
+    options: Options,
+    call: str,
+    reading: Reading,
+    cut: Cut,
+    settings: Settings,
+    corpus: Corpus,
     generator: Generator | None,
-) -> None:  # fmt: skip
+) -> None:
     """Measure, train, measure again and save."""
     output, vectors = options.folder, options.vectors or options.folder / VECTORS
     encoder, tokenizer = load_encoder(options.encoder)

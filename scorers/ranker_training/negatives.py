@@ -84,8 +84,11 @@ class Generator:
             # torch's generator on the CPU keeps 32 bits of a seed
             seed = int.from_bytes(hashlib.sha256(f"{self.seed}/{start}".encode()).digest()[:4])
             texts = self._continue(*loaded, batch, seed)
-            yield [{"prompt": prompt, "continuation": text, **self.origin}
-                   for prompt, text in zip(batch, texts, strict=True) if prompt not in there]  # fmt: skip
+            yield [
+                {"prompt": prompt, "continuation": text, **self.origin}
+                for prompt, text in zip(batch, texts, strict=True)
+                if prompt not in there
+            ]
 
     @property
     def origin(self) -> dict[str, Any]:
@@ -107,10 +110,17 @@ class Generator:
         with torch.random.fork_rng(devices), torch.inference_mode():
             torch.manual_seed(seed)
             ids = model.generate(
-                inputs["input_ids"].to(model.device), attention_mask=inputs["attention_mask"].to(model.device),
-                do_sample=True, top_p=self.top_p, top_k=0, temperature=1.0, repetition_penalty=1.0, num_beams=1,
-                max_new_tokens=self.new_tokens, pad_token_id=tokenizer.pad_token_id,
-            )  # fmt: skip
+                inputs["input_ids"].to(model.device),
+                attention_mask=inputs["attention_mask"].to(model.device),
+                do_sample=True,
+                top_p=self.top_p,
+                top_k=0,
+                temperature=1.0,
+                repetition_penalty=1.0,
+                num_beams=1,
+                max_new_tokens=self.new_tokens,
+                pad_token_id=tokenizer.pad_token_id,
+            )
         return tokenizer.batch_decode(ids[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
 
 

@@ -279,9 +279,10 @@ def draw_distractors(windows: Sequence[Window], number: int = 10, seed: int = 0)
     own, other = [], []
     for window in windows:
         apart = [
-            i for i, rival in enumerate(windows)
+            i
+            for i, rival in enumerate(windows)
             if rival.document == window.document and (rival.end <= window.start or rival.middle >= window.end)
-        ]  # fmt: skip
+        ]
         strange = [i for i, rival in enumerate(windows) if rival.document != window.document]
         own.append(draw.sample(apart, min(number, len(apart))))
         other.append(draw.sample(strange, min(number, len(strange))))

@@ -221,9 +221,12 @@ def train(ranker: Ranker, batches: Batches, settings: Settings, folder: Path, sa
         dataloader_pin_memory=False,
     )  # fmt: skip
     trainer = transformers.Trainer(
-        objective, arguments, train_dataset=batches, data_collator=lambda items: items[0],
+        objective,
+        arguments,
+        train_dataset=batches,
+        data_collator=lambda items: items[0],
         callbacks=[Bar()] if sys.stderr.isatty() else [],
-    )  # fmt: skip
+    )
     trainer.remove_callback(PrinterCallback)
     done = trainer.train(resume_from_checkpoint=last_checkpoint(folder))
     ranker.heads.eval()
