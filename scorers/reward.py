@@ -210,15 +210,14 @@ class Router:
 
 @dataclass(frozen=True, eq=False)
 class Gated(Scorer):
-    """A mixture of experts: Σ_e w_e(prefix) s_e(prefix, continuation), with weights that a router computes from the
-    prefix.
+    """A mixture of experts: Σ_e w_e(prefix) s_e(prefix, continuation), where a router computes the weights.
 
     A double mixture of experts (DMoERM, Quan 2024, arXiv 2403.01197) has two layers. The outer one is a router that
     picks one expert for a prefix. The inner one has soft weights over the experts of one task. So an expert may itself
     be `Gated`.
 
-    The weights of a prefix are computed once. An expert of weight 0 does not run, and does not read the prefix. A
-    continuation that any expert of positive weight rejects (-inf) is rejected.
+    The weights of a prefix are computed once, from the prefix alone. An expert of weight 0 does not run, and does not
+    read the prefix. A continuation that any expert of positive weight rejects (-inf) is rejected.
 
     Args:
         router: a function of P prefixes that returns (P, E) weights, finite and at least 0, such as a `Router`.

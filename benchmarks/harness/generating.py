@@ -98,8 +98,7 @@ def check_row(row: Any, place: str) -> dict[str, Any]:
 
 
 def processes(device: str | None = None) -> PartialState:
-    """The processes of this launch, by `accelerate launch`, `torchrun` or MPI. Without these there is only this
-    process.
+    """The processes of this launch, by `accelerate launch`, `torchrun` or MPI; without one of them, this process alone.
 
     If there are only CPUs, accelerate must be told so. Otherwise each process would take itself for the only one. At
     the end, processes wait for each other for as long as it takes.

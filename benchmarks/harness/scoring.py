@@ -40,8 +40,9 @@ class Continued:
 
     @classmethod
     def read(cls, file: Path) -> "Continued":
-        """Read JSON lines with `prefix`, `reference` and `continuations`, a list with one text for each run; .gz or
-        not.
+        """Read JSON lines with `prefix`, `reference` and `continuations`, a list with one text for each run.
+
+        The file may be packed as .gz.
 
         Raises:
             ValueError: a line is wrong. The message has its number, from 1.
@@ -151,11 +152,11 @@ def score_file(file: Path, metrics: Sequence[Metric], judge: Judge | None) -> di
 
 
 def score_folder(folder: Path, metrics: Sequence[Metric], judge: Judge | None) -> dict[str, Any]:
-    """The scores that `score FOLDER` writes to scores.json: systems, the human reference, and comparisons of each two
-    systems.
+    """The scores that `score FOLDER` writes to scores.json.
 
-    If a metric is a sum over texts, several seeds of a system are pooled and resampled by prompt. For any other metric
-    the mean of the runs is given, with their t interval.
+    They are those of the systems and of the human reference, and comparisons of each two systems. If a metric is a sum
+    over texts, several seeds of a system are pooled and resampled by prompt. For any other metric the mean of the runs
+    is given, with their t interval.
 
     Raises:
         ValueError: the folder has no texts of a run, finished or not.

@@ -1,5 +1,4 @@
-"""Variety of texts: repetition within each (rep-n, diversity), variety over all of them (distinct-n, Zipf), and
-lengths.
+"""Variety of texts: repetition within each (rep-n, diversity) and over all of them (distinct-n, Zipf), and lengths.
 
 Every function takes N texts and these two arguments:
 

@@ -1,5 +1,4 @@
-"""Are synthetic texts like the real ones, and are they varied? The measures of STEER, O'Neill et al. 2023, sections 4,
-5.
+"""The measures of STEER (O'Neill et al. 2023, sections 4 and 5): are synthetic texts like the real ones, and varied?
 
 All of them depend on the size of a set, so cut the sets to one size first. Use `match_characters` for measures that
 count n-grams, and equal numbers of texts for measures that compare embeddings. STEER's other two measures are
@@ -113,11 +112,11 @@ def duplicates(
 
 
 def authenticity(real: ArrayLike, made: ArrayLike, classifier: Any = None, *, seed: int = 42) -> Estimate:
-    """How well boosted trees tell real from made embeddings: the AUROC over 5 folds. 0.5 is ideal; at 1 all are told
-    apart.
+    """How well boosted trees tell real from made embeddings: the mean AUROC over 5 folds.
 
-    STEER's classifier is `xgboost.XGBClassifier()`, which you may pass. By default scikit-learn's boosted trees stand
-    in for it. Row i of both sets is in the same fold.
+    At 0.5, which is ideal, they cannot tell them apart. At 1 they always can. STEER's classifier is
+    `xgboost.XGBClassifier()`, which you may pass. By default scikit-learn's boosted trees stand in for it. Row i of
+    both sets is in the same fold.
 
     Args:
         real: (N, D) embeddings.

@@ -160,8 +160,9 @@ def interval_of_sums(counts: NDArray, statistic: Statistic, resamples: int, seed
 
 
 def leave_one_out(counts: NDArray, statistic: Statistic, draw: NDArray) -> tuple[NDArray, NDArray]:
-    """The values of resamples of (n, K) counts, (b,), and their standard errors by the jackknife, (b,); NaN if
-    undefined.
+    """The (b,) values of resamples of (n, K) counts, and their (b,) standard errors by the jackknife.
+
+    A value or an error that is not defined is NaN.
 
     Args:
         counts: (n, K).
@@ -225,8 +226,9 @@ def jackknife(
 
 
 def jackknife_interval(value: float, left_out: NDArray, n: int) -> tuple[float, float]:
-    """The 95% t interval around `value`, from its (B,) values without each of B equal blocks of n prompts; see
-    `jackknife`.
+    """The 95% t interval around `value`, from its (B,) values without each of B equal blocks of n prompts.
+
+    See `jackknife`.
     """
     half = jackknife_error(left_out, n) * stats.t.ppf(0.975, len(left_out) - 1)
     return float(value - half), float(value + half)

@@ -13,8 +13,9 @@ MARKERS = "osD^vPX"
 
 
 def draw(scores: Mapping[str, Any], file: Path) -> None:
-    """Draw those of these plots that the scores have: trade-offs of two metrics, MAUVE's frontier, and isotropy by
-    layer.
+    """Draw the plots of a report: trade-offs of two metrics, MAUVE's frontier, and isotropy by layer.
+
+    A plot whose numbers are not in the scores is left out.
 
     Args:
         scores: the content of scores.json.

@@ -13,8 +13,9 @@ from .tables import MISSING, Column, bracketed, flat, make_columns, names, notes
 
 
 def show(scores: Mapping[str, Any], console: Console) -> None:
-    """Print the table. On a terminal it is coloured and broken to fit; elsewhere it is plain, with a line for each
-    system.
+    """Print the table of scores.
+
+    On a terminal it is coloured and broken to fit. Elsewhere it is plain, with a line for each system.
 
     Args:
         scores: the content of scores.json.

@@ -114,8 +114,9 @@ def ours(model: Any, tokenizer: Any, scorer: scorers.Scorer, texts: Sequence[str
 
 
 def released(model: Any, tokenizer: Any, scorer: scorers.Scorer, texts: Sequence[str], options: Options) -> list[str]:
-    """The texts with their continuations by the released algorithm, without the fault that stopped it at the second
-    prompt.
+    """The texts with their continuations by the released algorithm, which stopped at the second prompt by a fault.
+
+    That fault is mended here.
     """
     found = []
     for text in texts:

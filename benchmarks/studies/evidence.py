@@ -273,8 +273,9 @@ def f1(answer: str, right: str) -> float:
 
 
 def table(rows: Sequence[dict[str, Any]], questions: Sequence[Question]) -> Iterable[str]:
-    """Yield the lines of a table: per cent of right answers and mean F1 of each way of choosing, with 95 % over
-    questions.
+    """Yield the lines of a table: per cent of right answers and mean F1, for each way of choosing.
+
+    Intervals are of 95 %, over questions.
     """
     right = [[plain(answer) for answer in question.answers] for question in questions]
     there = [

@@ -1,8 +1,9 @@
 """How every command of the three packages is declared, starts and ends.
 
-A command has a dataclass of options, and typer reads the call. What is wrong with a call is one line on standard error
-and exit status 2. A run that Ctrl-C stopped says in one line what it leaves, and ends with status 130. Until the call
-is read only the standard library and typer are imported; torch and transformers come later, within `Command.serve`.
+A command has a dataclass of options, and typer reads the call. A call that is wrong gets one line on standard error and
+exit status 2. A run that Ctrl-C stopped says in one line what it leaves, and ends with status 130. Until the call is
+read, only the standard library and typer are imported. torch and transformers are imported later, within
+`Command.serve`.
 """
 
 import dataclasses
@@ -23,12 +24,12 @@ class Command:
     """A command, `python -m NAME`.
 
     Args:
-        name: of its module.
-        options: a dataclass of `options.option` fields, whose docstring begins the help; or one for each subcommand, by
-            its name.
-        examples: the end of the help: calls to try under "examples:", and what else is to be said.
-        about: the beginning of the help, where there are subcommands.
-        speaker: who says what is wrong. None: the package.
+        name: the name of its module.
+        options: a dataclass of `options.option` fields, whose docstring is the beginning of the help. If there are
+            subcommands, one such dataclass for each, by its name.
+        examples: the end of the help: calls to try under "examples:", and further notes.
+        about: the beginning of the help, if there are subcommands.
+        speaker: the name at the beginning of an error message. None: that of the package.
 
     Example:
         >>> from scorers._common.options import option
@@ -50,12 +51,12 @@ class Command:
 
     @property
     def call(self) -> str:
-        """How it is called."""
+        """The call of the command, without arguments."""
         return f"python -m {self.name}"
 
     @property
     def kinds(self) -> Mapping[str, type[Any]]:
-        """The dataclass of each subcommand; a command without subcommands has its own under the empty name."""
+        """The dataclass of each subcommand. A command without subcommands has its own under the empty name."""
         return self.options if isinstance(self.options, Mapping) else {"": self.options}
 
     def serve(
@@ -67,10 +68,10 @@ class Command:
         """Read a call, do its work, and return the status that the command exits with.
 
         Args:
-            arguments: of the call. None: those that Python was started with. The process is the command's then, and
-                Ctrl-C ends it at any moment.
-            work: gets the options.
-            stopped: what an interrupted run leaves.
+            arguments: the arguments of the call. None: those that Python was started with. Then the process belongs to
+                the command, and Ctrl-C ends it at any moment.
+            work: a function of the options.
+            stopped: what an interrupted run leaves, for the message.
         """
         left = (lambda: stopped) if isinstance(stopped, str) else stopped
         if arguments is None:
@@ -85,25 +86,25 @@ class Command:
             if arguments is None:
                 leave()
             return STATUS
-        except BrokenPipeError:  # our reader has had enough; what is still to be flushed at exit must go somewhere
+        except BrokenPipeError:  # the reader of our output has closed it; give the flush at exit a place to go
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except OSError as error:
             return self.fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
-        except (ValueError, ImportError, RuntimeError) as error:  # RuntimeError: torch, of devices and memory
+        except (ValueError, ImportError, RuntimeError) as error:  # RuntimeError: torch's, about devices and memory
             return self.fail(str(error))
         return 0
 
     def fail(self, message: str) -> int:
-        """Say what is wrong in one line, and return the exit status for it."""
+        """Print an error message in one line, and return the exit status for it."""
         speaker = self.speaker or self.name.partition(".")[0]
         print(f"{speaker}: error: {' '.join(message.split())}", file=sys.stderr)
         return 2
 
     def parse(self, arguments: Sequence[str]) -> Any:
-        """The options of a call; None where the help or the version was asked for, and is printed.
+        """The options of a call. None if the help or the version was asked for; it has been printed then.
 
         Raises:
-            ValueError: what is wrong with the call.
+            ValueError: the call is wrong. The message says what to change.
         """
         import typer
 
@@ -120,7 +121,7 @@ class Command:
         return fill(options, values)
 
     def help(self) -> list[str]:
-        """What `--help` says: of the command, and of each subcommand."""
+        """The texts of `--help`: that of the command, and that of each subcommand."""
         parser = self._parser()
         whole = parser.make_context(self.call, [], resilient_parsing=True)
         parts = [
@@ -134,7 +135,7 @@ class Command:
         import typer
 
         how: dict[str, Any] = {"context_settings": {"help_option_names": ["-h", "--help"], "max_content_width": 120}}
-        # \b: the lines of a paragraph stay as they are
+        # \b: typer does not wrap the lines of this paragraph
         end = "\n\n".join(f"\b\n{paragraph}" for paragraph in self.examples.strip().split("\n\n"))
         app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
         for name, options in self.kinds.items():
@@ -145,7 +146,10 @@ class Command:
         return typer.main.get_command(app)
 
     def _spread(self, arguments: list[str]) -> list[str]:
-        """`--texts 2 8` as `--texts 2 --texts 8`: typer takes lists in this form alone. No value gives `--texts ""`."""
+        """Write `--texts 2 8` as `--texts 2 --texts 8`, the only form of lists that typer reads.
+
+        A list without values becomes `--texts ""`.
+        """
         lists = {
             written(name, about)
             for options in self.kinds.values()
@@ -166,16 +170,16 @@ class Command:
 
 
 def is_option(argument: str) -> bool:
-    """Whether an argument is an option and no value, as negative numbers and a lone dash are."""
+    """Whether an argument is an option. Negative numbers and a lone dash are values."""
     return argument.startswith("-") and not argument[1:2].isdigit() and argument != "-"
 
 
 def _receiver(options: type[Any] | None, whole: bool) -> Callable[..., Any]:
-    """What typer calls with the values that it read; from its signature typer learns the options.
+    """A function that typer calls with the values that it read. From its signature typer learns the options.
 
     Args:
-        options: the dataclass. None: of a command with subcommands.
-        whole: it is no subcommand; `--version` is an option of it.
+        options: the dataclass. None: that of a command with subcommands.
+        whole: whether it is the command itself and not a subcommand. Then `--version` is one of its options.
     """
     import typer
 

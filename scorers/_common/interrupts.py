@@ -1,4 +1,4 @@
-"""Ctrl-C in a process that is a command: one line and exit status 130."""
+"""Ctrl-C in the process of a command: it prints one line and exits with status 130."""
 
 import contextlib
 import os
@@ -12,14 +12,15 @@ STATUS = 130
 
 
 class Answer:
-    """What a command does at Ctrl-C: `signal.signal` takes it as a handler.
+    """The answer of a command to Ctrl-C, as a handler for `signal.signal`.
 
-    In the middle of an import it ends the process, with a line that says what is left. An import must not be left by an
-    exception: numpy and torch, half imported, turn it into errors of their own or abort. Elsewhere it raises
-    KeyboardInterrupt, as ever.
+    In the middle of an import it ends the process, with a line about what is left. An exception must not end an import:
+    numpy and torch, half imported, turn it into errors of their own or abort. Elsewhere it raises KeyboardInterrupt, as
+    always.
 
     Args:
-        stopped: says what is left. None: the command has not begun, and Ctrl-C ends it wherever it is.
+        stopped: returns what is left, for the message. None: the command has not begun, and Ctrl-C ends it at any
+            place.
     """
 
     def __init__(self, stopped: Callable[[], str] | None) -> None:
@@ -33,14 +34,14 @@ class Answer:
 
 
 def answer_interrupts(stopped: Callable[[], str] | None = None) -> None:
-    """Give Ctrl-C the answer of a command from now on. A process that was started deaf to it stays so."""
+    """Answer Ctrl-C as a command does, from now on. A process that was started to ignore Ctrl-C still does."""
     now = signal.getsignal(signal.SIGINT)
     if now is signal.default_int_handler or isinstance(now, Answer):
         signal.signal(signal.SIGINT, Answer(stopped))
 
 
 def is_importing(frame: FrameType | None) -> bool:
-    """Whether an import is under way where the signal came."""
+    """Whether an import was under way when the signal came."""
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib._bootstrap"):
             return True
@@ -49,17 +50,17 @@ def is_importing(frame: FrameType | None) -> bool:
 
 
 def say_stopped(what: str) -> None:
-    """In a line of its own: a terminal has written ^C where the cursor stood."""
+    """Print the message on a line of its own, since a terminal has written ^C where the cursor was."""
     if sys.stderr.isatty():
         print(file=sys.stderr)
     print(f"stopped; {what}", file=sys.stderr, flush=True)
 
 
 def leave() -> NoReturn:
-    """End the process at once.
+    """End the process at once, without `sys.exit`.
 
-    Not by `sys.exit`: once a KeyboardInterrupt has left code that `exec` ran, as that of dataclasses is, Python ends by
-    the signal, whatever was caught.
+    Code that `exec` ran, such as that of dataclasses, may have raised KeyboardInterrupt. After that, Python ends by the
+    signal at `sys.exit`, even if the exception was caught.
     """
     with contextlib.suppress(OSError, ValueError):  # a closed pipe
         sys.stdout.flush()

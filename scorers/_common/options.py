@@ -1,4 +1,4 @@
-"""What the options of a command are: fields of a dataclass, each with its help. `commands` reads calls by them."""
+"""The options of commands: fields of a dataclass, each with its help. `commands` reads calls by them."""
 
 import dataclasses
 import inspect
@@ -18,14 +18,16 @@ class Option:
 
     Args:
         help: what it does.
-        metavar: what stands for its value in the help. None: its type.
+        metavar: the name of its value in the help. None: its type.
         short: its short form, such as "-n".
-        name: how it is written. None: as the field is called, with dashes.
-        range: what its value, or each value of a list, must be.
-        choices: the values that it may have, all texts, or what gives them when a call is read. Empty: any.
-        default: what the help says of the default. None: the default itself.
-        positional: it has no name in the call; its place tells what it is.
-        repeat: of a list: it is given once for each value. Else it takes all values up to the next option.
+        name: its form in a call. None: the name of the field, with dashes.
+        range: the range of its value, or of each value of a list.
+        choices: the values that are allowed, all texts, or a function that returns them when a call is read. Empty: any
+            value.
+        default: the help's text about the default. None: the default itself.
+        positional: whether it has no name in the call, only a place.
+        repeat: for a list: whether the option is given once for each value. Otherwise it takes all values up to the
+            next option.
     """
 
     help: str
@@ -48,13 +50,14 @@ Declared = Mapping[str, tuple[Any, Option]]  # the type and the `Option` of each
 
 
 def option(help: str, metavar: str | None = None, *, value: Any = None, required: bool = False, **more: Any) -> Any:
-    """A field of a dataclass of options.
+    """Declare a field of a dataclass of options.
 
     Args:
-        help, metavar: as in `Option`.
+        help: see `Option`.
+        metavar: see `Option`.
         value: the default.
-        required: there is no default.
-        more: whatever else `Option` takes.
+        required: whether the option must be given.
+        more: further arguments of `Option`.
 
     Example:
         >>> @dataclass
@@ -70,16 +73,16 @@ def option(help: str, metavar: str | None = None, *, value: Any = None, required
 
 
 def options_of_parts(declare: Callable[[], Declared]) -> Any:
-    """A field that gets the options of parts that were given, as a dictionary.
+    """Declare a field that gets those options of parts that were given, as a dictionary.
 
     Args:
-        declare: gives the options. It is called when a call is read; see `part_options`.
+        declare: a function that returns the options. It is called when a call is read; see `part_options`.
     """
     return field(default_factory=dict, metadata={ABOUT: declare})
 
 
 def declared(options: type[Any]) -> dict[str, tuple[Any, Option]]:
-    """The type and the `Option` of each option of a command, those of parts included."""
+    """The type and the `Option` of each option of a command, with those of parts."""
     kinds, found = get_type_hints(options), dict[str, tuple[Any, Option]]()
     for each in dataclasses.fields(options):
         about = each.metadata[ABOUT]
@@ -88,17 +91,17 @@ def declared(options: type[Any]) -> dict[str, tuple[Any, Option]]:
 
 
 def written(name: str, about: Option) -> str:
-    """How an option is written in a call."""
+    """The form of an option in a call."""
     return about.name or flag(name)
 
 
 def takes_many(kind: Any, about: Option) -> bool:
-    """Whether all values up to the next option belong to it."""
+    """Whether an option takes all values up to the next option."""
     return get_origin(kind) is list and not about.positional and not about.repeat
 
 
 def for_typer(name: str, kind: Any, about: Option, default: Any) -> Any:
-    """The annotation that tells typer of an option."""
+    """The annotation that declares an option to typer."""
     import typer
 
     metavar = about.metavar or (f"<{'|'.join(about.values)}>" if about.values else None)
@@ -122,11 +125,11 @@ def fill(options: type[Any], values: dict[str, Any]) -> Any:
     """An instance of the dataclass, with the values that typer read.
 
     Raises:
-        ValueError: a value out of range, or none of the choices.
+        ValueError: a value is out of range, or not one of the choices.
     """
     for name, (kind, about) in declared(options).items():
         value = values[name]
-        if takes_many(kind, about):  # one without values is given an empty text
+        if takes_many(kind, about):  # an option without values has an empty text here
             values[name] = value = [each for each in value if each != ""]
         fits, wanted = about.range or (lambda _: True, "")
         if about.values:

@@ -1,8 +1,8 @@
-"""Options that belong to a part: read from the source of its dataclass, so that nothing is declared twice.
+"""Options that belong to a part. They are read from the source of its dataclass, so that nothing is declared twice.
 
-A part stands in a module that imports torch, which takes seconds. `--help` and a refusal must not pay for that, so the
-module is read and not imported: `ast` finds the fields, their types, defaults and ranges, and the `Args:` of the
-docstring are the help. What is found equals `dataclasses.fields` of the imported class; a test holds that.
+The module of a part imports torch, which takes seconds. `--help` and a refusal must not wait for that, so the module is
+read and not imported. `ast` finds the fields with their types, defaults and ranges, and the `Args:` of the docstring
+are the help. The result equals `dataclasses.fields` of the imported class; a test checks that.
 """
 
 import ast
@@ -18,7 +18,7 @@ from .checks import Range
 from .options import Option
 
 KNOWN: dict[str, Any] = {"Annotated": Annotated, "int": int, "float": float, "str": str, "bool": bool} | vars(ranges)
-SIMPLE = {int, float, str, bool}  # what can be written in a call
+SIMPLE = {int, float, str, bool}  # types whose values can be written in a call
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class PartField:
     Args:
         kind: its type: int, float, str or bool, perhaps with None.
         default: its default.
-        range: what its value must be, where its annotation says so: `k: Annotated[int, COUNT] = 5`.
-        help: what the docstring says of it, up to the end of the sentence.
+        range: the range of its value, if its annotation has one: `k: Annotated[int, COUNT] = 5`.
+        help: its entry in the docstring, up to the end of the first sentence.
     """
 
     kind: Any
@@ -38,18 +38,22 @@ class PartField:
     help: str
 
     def option(self, **more: Any) -> tuple[Any, Option]:
-        """As an option of a command, None where it is not given. more: what an `Option` takes, in its place."""
+        """The field as an option of a command, which is None if it is not given.
+
+        Args:
+            more: arguments of `Option` that replace those of the field.
+        """
         about: dict[str, Any] = {"help": self.help, "range": self.range, "default": f"{self.default}"}
         return self.kind | None, Option(**about | more)
 
 
 @cache
 def read_part(module: str, name: str) -> dict[str, PartField]:
-    """The fields of a dataclass that can be given in a call, in their order.
+    """The fields of a dataclass that can be given in a call, in order.
 
     Args:
-        module: its full name.
-        name: of the class.
+        module: the full name of its module.
+        name: the name of the class.
 
     Raises:
         LookupError: there is no such class.
@@ -61,7 +65,7 @@ def read_part(module: str, name: str) -> dict[str, PartField]:
     found: dict[str, PartField] = {}
     for _, node in reversed(lineage(module, name)):
         if not any("dataclass" in ast.unparse(each) for each in node.decorator_list):
-            continue  # what it annotates are attributes of the class
+            continue  # annotations of a class that is not a dataclass are not fields
         text = ast.get_docstring(node) or ""
         own = [each for each in node.body if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)]
         names = [each.target.id for each in own]  # type: ignore[union-attr]
@@ -77,7 +81,7 @@ def read_part(module: str, name: str) -> dict[str, PartField]:
 
 
 def attribute(module: str, name: str, wanted: str, default: Any = None) -> Any:
-    """A plain attribute of a class, its own or inherited: `rule = "..."`."""
+    """The value of a plain class attribute, such as `rule = "..."`, of the class or inherited."""
     for _, node in lineage(module, name):
         for each in node.body:
             targets = each.targets if isinstance(each, ast.Assign) else [getattr(each, "target", None)]
@@ -87,10 +91,10 @@ def attribute(module: str, name: str, wanted: str, default: Any = None) -> Any:
 
 
 def constant(module: str, name: str) -> Any:
-    """A constant of a module, such as a list of names: `DEFAULT = ["mauve", "coherence"]`.
+    """The value of a constant of a module, such as a list of names: `DEFAULT = ["mauve", "coherence"]`.
 
     Raises:
-        LookupError: there is none.
+        LookupError: there is no such constant.
     """
     for each in tree_of(module).body:
         if isinstance(each, ast.Assign):
@@ -101,7 +105,7 @@ def constant(module: str, name: str) -> Any:
 
 
 def lineage(module: str, name: str) -> list[tuple[str, ast.ClassDef]]:
-    """A class and those that it inherits from, as far as they stand in the same package, each with its module."""
+    """A class and its base classes in the same package, each with its module."""
     tree = tree_of(module)
     node = next((each for each in tree.body if isinstance(each, ast.ClassDef) and each.name == name), None)
     if node is None:
@@ -114,7 +118,7 @@ def lineage(module: str, name: str) -> list[tuple[str, ast.ClassDef]]:
         if isinstance(base, ast.Name):
             try:
                 found += lineage(module, base.id)
-            except LookupError:  # of another package
+            except LookupError:  # a class of another package
                 continue
     return found
 
@@ -127,10 +131,10 @@ def absolute(module: str, node: ast.ImportFrom) -> str:
 
 @cache
 def tree_of(module: str) -> ast.Module:
-    """The source of a module of the same distribution.
+    """The syntax tree of a module of this distribution.
 
     Raises:
-        LookupError: it is another's.
+        LookupError: the module is of another distribution.
     """
     package, *rest = module.split(".")
     spec = find_spec(package) if package in ("decoding", "scorers", "benchmarks") else None
@@ -142,7 +146,7 @@ def tree_of(module: str) -> ast.Module:
 
 
 def evaluate(annotation: ast.expr) -> Any:
-    """The type that an annotation of builtins and ranges stands for; None for any other."""
+    """The type that an annotation stands for. None for annotations of anything but builtins and ranges."""
     try:
         return eval(compile(ast.Expression(annotation), "annotation", "eval"), {"__builtins__": {}}, KNOWN)
     except (NameError, TypeError):
@@ -157,7 +161,7 @@ def default_of(value: ast.expr | None) -> Any:
 
 
 def explain(docstring: str, name: str, names: list[str]) -> str:
-    """What the `Args:` of a docstring say of an argument: up to the end of the sentence, in one line.
+    """The entry of an argument in the `Args:` of a docstring, up to the end of its first sentence, in one line.
 
     Example:
         >>> explain("Args:\\n    k: how many, at least 1. Not more.\\n    alpha: 0 to 1.", "k", ["k", "alpha"])
@@ -171,5 +175,5 @@ def explain(docstring: str, name: str, names: list[str]) -> str:
     for heads, text in zip(entries[1::2], entries[2::2], strict=True):
         if name in heads.split(", "):
             sentence = re.split(r"\.(?:\s|$)", " ".join(text.split()))[0]
-            return re.sub(r"[;,] None: [^;]*", "", sentence)  # None is what is not given
+            return re.sub(r"[;,] None: [^;]*", "", sentence)  # in a call, None is an option that is not given
     return ""
