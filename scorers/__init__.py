@@ -81,5 +81,5 @@ __all__ = [
     "chrf",
 ]
 
-if not TYPE_CHECKING:  # a type checker would believe that every name is there
+if not TYPE_CHECKING:  # with `__getattr__`, a type checker would accept every name
     __getattr__, __dir__ = lazy_names(__name__, HOMES)

@@ -55,7 +55,7 @@ class Weighted(Scorer):
     def __call__(self, prefixes: Sequence[str], continuations: Sequence[str]) -> Tensor:
         """Score by calling each term, so that a term that reads prefixes a few at a time still does so."""
         if isinstance(prefixes, str) or isinstance(continuations, str) or len(prefixes) != len(continuations):
-            return super().__call__(prefixes, continuations)  # it says what is wrong
+            return super().__call__(prefixes, continuations)  # raises the error
         return self._sum([scorer(prefixes, continuations) for _, scorer in self._counted()], distinct(prefixes)[1])
 
     def read(self, prefixes: Sequence[str]) -> Any:

@@ -54,7 +54,7 @@ class Whitening:
         if vectors.dim() != 2 or len(vectors) < 2:
             raise ValueError(f"whitening needs (N, D) vectors, N at least 2, not {tuple(vectors.shape)}")
         variances, directions = torch.linalg.eigh(torch.atleast_2d(vectors.T.cov()))
-        real = variances > variances[-1].clamp(min=1e-300) * 1e-8  # least first
+        real = variances > variances[-1].clamp(min=1e-300) * 1e-8  # in ascending order
         kept = variances.flip(0)[: int(real.sum())][:dimensions]
         if not len(kept) or len(kept) < (dimensions or 0):
             raise ValueError(
@@ -134,7 +134,7 @@ class Embedding(Scorer):
             ValueError: there is no such model or tokenizer.
         """
         tokenizer = load_tokenizer(source if tokenizer is None else tokenizer)
-        cls(None, tokenizer, **options)  # refuses what is wrong before the weights are read
+        cls(None, tokenizer, **options)  # refuses wrong options before the weights are read
         return cls(load_model(AutoModel, source, device=device, dtype=dtype), tokenizer, **options)
 
     def whitened(self, texts: Sequence[str], dimensions: int | None = None) -> "Embedding":
@@ -192,7 +192,7 @@ class Embedding(Scorer):
     def _pool(self, rows: list[dict[str, list[int]]]) -> Tensor:
         """(B, D) embeddings of rows that have at least one token each."""
         reader = encoder_of(self.model)
-        inputs = pad(rows, self.tokenizer.pad_token_id or 0, self.model.device)  # the mask hides what pads
+        inputs = pad(rows, self.tokenizer.pad_token_id or 0, self.model.device)  # the mask hides the padding
         out = reader(**inputs, output_hidden_states=self.layer != -1, return_dict=True)
         if self.layer != -1 and not -len(out.hidden_states) <= self.layer < len(out.hidden_states):
             number = len(out.hidden_states)

@@ -127,7 +127,7 @@ class Likelihood(Scorer):
     def __call__(self, prefixes: Sequence[Prefix], continuations: Sequence[str]) -> Tensor:
         """Score each continuation after the prefix beside it, `batch_size` prefixes of similar length at a time."""
         if isinstance(prefixes, str) or isinstance(continuations, str) or len(prefixes) != len(continuations):
-            return super().__call__(prefixes, continuations)  # type: ignore[arg-type]  # it says what is wrong
+            return super().__call__(prefixes, continuations)  # type: ignore[arg-type]  # raises the error
         for name, given in (("prefix", prefixes), ("continuation", continuations)):
             refuse_no_texts(name, given)
         different, owners = distinct(prefixes)

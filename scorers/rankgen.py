@@ -114,7 +114,7 @@ class RankGen(Scorer):
         if config.model_type != "t5":
             raise ValueError(f"{str(source)!r} is a {config.model_type} model, and RankGen is a t5: use Embedding")
         tokenizer = load_t5_tokenizer(find_tokenizer(source, config) if tokenizer is None else tokenizer)
-        cls(None, tokenizer, **options)  # refuses what is wrong before up to 4.9 GB are read
+        cls(None, tokenizer, **options)  # refuses wrong options before up to 4.9 GB are read
         model = load_model(T5EncoderWithProjection, source, device=device, dtype=dtype, exact=True)
         return cls(model, tokenizer, **options)
 
@@ -189,7 +189,7 @@ def is_installed(module: str) -> bool:
     """Whether a module, such as a.b, can be imported."""
     try:
         return find_spec(module) is not None
-    except ModuleNotFoundError:  # there is not even an a
+    except ModuleNotFoundError:  # there is no package a
         return False
 
 

@@ -153,7 +153,7 @@ class RewardModel(Scorer):
             ValueError: there is no such model or tokenizer, or the model has no trained head.
         """
         tokenizer = load_tokenizer(source if tokenizer is None else tokenizer)
-        cls(None, tokenizer, **options)  # refuses what is wrong before the weights are read
+        cls(None, tokenizer, **options)  # refuses wrong options before the weights are read
         model = load_model(AutoModelForSequenceClassification, source, device=device, dtype=dtype)
         return cls(model, tokenizer, **options)
 
@@ -180,7 +180,7 @@ class RewardModel(Scorer):
             [{"role": "user", "content": prefix}, {"role": "assistant", "content": text}] for prefix, text in pairs
         ]
         texts = [self.tokenizer.apply_chat_template(chat, tokenize=False) for chat in chats]
-        return {"texts": texts, "add_special_tokens": False}  # the template has written them
+        return {"texts": texts, "add_special_tokens": False}  # the template has added them
 
     def _classifier(self) -> Classifier:
         options = (self.append_eos, self.output, self.batch_size, self.max_length)

@@ -44,8 +44,9 @@ class Mauve(Estimate):
     signature: str
 
     def as_dict(self) -> dict[str, Any]:
-        """A dictionary for JSON: the estimate, star, frontier_integral, ceiling, matched, values, frontier and
-        signature.
+        """A dictionary for JSON: the estimate with star, frontier_integral, ceiling, matched, values and signature.
+
+        The curves are under `frontier`.
         """
         more = {name: getattr(self, name) for name in ("star", "frontier_integral", "ceiling", "matched")}
         found = super().as_dict() | {name: one.as_dict() for name, one in more.items() if one is not None}

@@ -21,9 +21,7 @@ TEXT = "The history of the deep sea is a history of people who went down in smal
 
 
 def clock() -> float:
-    """Seconds of this thread's own work if there is one thread, so that other processes do not count. Otherwise real
-    time.
-    """
+    """Seconds of this thread's own work, if there is one thread: other processes do not count. Otherwise real time."""
     return time.thread_time() if torch.get_num_threads() == 1 else time.perf_counter()
 
 

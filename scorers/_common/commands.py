@@ -189,7 +189,7 @@ def _receiver(options: type[Any] | None, whole: bool) -> Callable[..., Any]:
 
     def say_version(asked: bool) -> None:
         if asked:
-            # the version has one place, the face of `decoding`, which imports nothing heavy
+            # the version stands in one place, decoding/__init__.py, which imports nothing heavy
             print(f"decoding-toolkit {import_module('decoding').__version__}")
             raise typer.Exit
 

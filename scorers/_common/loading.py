@@ -67,7 +67,7 @@ def load_model(
     if device is None:
         device = torch.accelerator.current_accelerator(check_available=True) or "cpu"
     refuse_lost_device(device)
-    options: dict[str, Any] = {"ignore_mismatched_sizes": True} if whole else {}  # they are refused below
+    options: dict[str, Any] = {"ignore_mismatched_sizes": True} if whole else {}  # such a checkpoint is refused below
     try:
         model, info = kind.from_pretrained(
             str(source), output_loading_info=True, dtype=dtype or "auto", device_map=device, **options

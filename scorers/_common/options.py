@@ -46,7 +46,7 @@ class Option:
         return self.choices() if callable(self.choices) else self.choices
 
 
-Declared = Mapping[str, tuple[Any, Option]]  # the type and the `Option` of each, by name
+Declared = Mapping[str, tuple[Any, Option]]  # the type and the `Option` of each option, by its name
 
 
 def option(help: str, metavar: str | None = None, *, value: Any = None, required: bool = False, **more: Any) -> Any:

@@ -233,8 +233,9 @@ def make_ranker(
 
 
 def publish(saved: Path, output: Path, notes: dict[str, Any]) -> None:
-    """Move a saved ranker into the output. The settings get the notes and come last, so that a folder with them is
-    complete.
+    """Move a saved ranker into the output.
+
+    The settings get the notes and come last, so that a folder with them is complete.
     """
     settings = json.loads((saved / SETTINGS).read_text(encoding="utf-8"))
     write_json(saved / SETTINGS, settings | notes)

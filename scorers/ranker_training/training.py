@@ -247,6 +247,6 @@ class Bar(ProgressCallback):
 def last_checkpoint(folder: Path) -> str | None:
     """The newest complete checkpoint. One that a killed run left incomplete is removed."""
     found = sorted(folder.glob("checkpoint-*"), key=lambda place: int(place.name.rpartition("-")[2]))
-    while found and not (found[-1] / "trainer_state.json").exists():  # which is written last
+    while found and not (found[-1] / "trainer_state.json").exists():  # this file is written last
         shutil.rmtree(found.pop())
     return str(found[-1]) if found else None
