@@ -23,11 +23,8 @@ from transformers.cache_utils import Cache, DummyLayer, DynamicLayer, DynamicSli
 from .encoding import batches, context_length, distinct, evaluating, pad, tokenise, wide
 
 Span = tuple[list[int], list[int]]  # head: the given tokens; tail: the tokens after it, whose probability is computed
-FORKABLE = (
-    DynamicLayer,
-    DynamicSlidingWindowLayer,
-    DummyLayer,
-)  # other layers keep a state that takes one token at a time
+# other layers keep a state that takes one token at a time
+FORKABLE = (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer)
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ def run(options: Options) -> None:
 
 
 def ways(model: Any, rows: int, first: int, second: int, new: int) -> dict[str, Way]:
-    """Greedy decoding of random prompts, and the same with a second prompt: in two forward passes a token, and in one."""
+    """Greedy decoding of random prompts, without a second prompt and with one, in two forward passes a token or one."""
     generator, vocabulary = torch.Generator().manual_seed(0), model.config.vocab_size
     ids, aside = (torch.randint(vocabulary // 2, vocabulary, (rows, n), generator=generator) for n in (first, second))
     options: dict[str, Any] = {"max_new_tokens": new, "min_new_tokens": new, "do_sample": False}
