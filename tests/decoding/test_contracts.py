@@ -6,12 +6,12 @@ import pytest
 import torch
 
 import decoding
-from decoding import BestOfN, Decoder, Greedy, Picker, Rerank, Reranker, Sample, Search
+from decoding import Decoder, Greedy, Picker, Sample
 from decoding.jobs.continuation import Job
 from decoding.jobs.prompts import Prompt
-from decoding.row_states import RowStates, State
 from tests.support import tiny
 from tests.support.imports import modules
+from tests.support.stub_parts import Counted, Longest
 
 PROMPTS = [[5, 9, 11, 30, 7], [8, 3]]
 SETTINGS = {"max_new_tokens": 12, "top_k": None, "top_p": None, "repetition_penalty": None, "batch_size": 2}
@@ -24,20 +24,6 @@ class Own(Picker):
 
     def __call__(self, hypotheses):
         hypotheses.append(hypotheses.draw(hypotheses.logits().softmax(-1)))
-
-
-class Longest(Reranker):
-    """Of as many rows as it wants, the longest of each prompt."""
-
-    def __init__(self, width=4, **more):
-        self.width = width
-        vars(self).update(more)
-
-    def __call__(self, hypotheses):
-        return None
-
-    def best(self, hypotheses):
-        return hypotheses.lengths.view(-1, self.width).argmax(1) + torch.arange(hypotheses.prompts) * self.width
 
 
 class LongestDraw(Longest):
@@ -118,65 +104,6 @@ def test_a_reranker_that_cuts_texts_is_not_streamed():
         generate(Longest(streams=False), Sample(), streamer=object())
 
 
-class Counting(Search):
-    """The first row of each prompt, and how often it was asked."""
-
-    def __init__(self, width):
-        self.width, self.asked = width, 0
-
-    def __call__(self, hypotheses):
-        self.asked += 1
-
-    def best(self, hypotheses):
-        return torch.arange(hypotheses.prompts) * self.width
-
-    def report(self):
-        return {"rounds": [self.asked]}
-
-
-class Counted(Reranker):
-    width = 2
-
-    def start(self, hypotheses, tokenizer=None):
-        return Counting(self.width)
-
-
-def test_a_reranker_starts_a_search_of_its_own_for_each_call():
-    counted = Counted()
-    found = [
-        generate(Sample(), counted, max_new_tokens=n, min_new_tokens=n, return_dict_in_generate=True) for n in (5, 9)
-    ]
-    assert [out.rounds for out in found] == [[4], [8]]
-
-
-def test_a_reranker_that_keeps_nothing_is_its_own_search():
-    class Told(Longest):
-        def report(self):
-            return {"rounds": ["told"], "sequences_scores": None}
-
-    assert isinstance(Told(), Search)
-    assert generate(Sample(), Told(), return_dict_in_generate=True).rounds == ["told"]
-
-
-def test_a_reranker_that_starts_a_search_is_none_and_has_no_method_that_cannot_be_called():
-    for part in (Rerank(lambda prefixes, texts: [0.0] * len(texts)), BestOfN(lambda prefixes, texts: texts), Counted()):
-        assert isinstance(part, Reranker)
-        assert not isinstance(part, Search)
-        assert not callable(part)
-        assert not hasattr(part, "best")
-        assert part.report() == {}
-
-
-@pytest.mark.parametrize(
-    "methods",
-    [{}, {"best": Counting.best}, {"__call__": Counting.__call__}],
-    ids=lambda methods: "".join(methods) or "none",
-)
-def test_half_a_reranker_is_refused_when_it_is_made(methods):
-    with pytest.raises(TypeError, match=r"^Half needs both __call__\(hypotheses\) and best\(hypotheses\), or start"):
-        type("Half", (Reranker,), methods)()
-
-
 def test_a_reranker_that_starts_no_search_is_refused_before_any_work():
     class Astray(Counted):
         def start(self, hypotheses, tokenizer=None):
@@ -186,69 +113,6 @@ def test_a_reranker_that_starts_no_search_is_refused_before_any_work():
     model.register_forward_pre_hook(lambda *_: pytest.fail("a forward"))
     with pytest.raises(TypeError, match=r"^Astray.start must return a decoding.Search, not 7$"):
         decoding.generate(model, **tiny.batch(PROMPTS), processors=[Sample(), Astray()], max_new_tokens=3)
-
-
-@pytest.mark.parametrize("missing", ["__call__", "best"])
-def test_half_a_search_cannot_be_made(missing):
-    methods = {name: getattr(Counting, name) for name in ("__call__", "best") if name != missing}
-    with pytest.raises(TypeError, match="abstract"):
-        type("Half", (Search,), methods)()
-
-
-def test_scores_are_set_by_append_alone():
-    class Odd(Greedy):
-        def __call__(self, hypotheses):
-            assert torch.equal(hypotheses.scores, torch.full_like(hypotheses.scores, float(counts[-1])))
-            counts.append(counts[-1] + 1)
-            tokens = hypotheses.logits().argmax(-1)
-            length = hypotheses.tokens.shape[1]
-
-            def scores():
-                assert hypotheses.tokens.shape[1] == length + 1  # they are asked for when the tokens are there
-                return torch.full(tokens.shape, float(counts[-1]))
-
-            hypotheses.append(tokens, scores)
-
-    counts = [0]
-    steps = list(Decoder(Odd()).stream(tiny.gpt2(), **tiny.batch(PROMPTS), max_new_tokens=3))
-    assert [step.scores.tolist() for step in steps] == [[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]
-
-    class ByHand(Greedy):
-        def __call__(self, hypotheses):
-            super().__call__(hypotheses)
-            hypotheses.scores = hypotheses.scores * 2
-
-    with pytest.raises(AttributeError, match="scores"):
-        generate(ByHand())
-
-
-def test_what_was_seen_is_there_once_somebody_asked():
-    class Early(Greedy):
-        def __call__(self, hypotheses):
-            if hypotheses.continuation.shape[1] == 0:
-                with pytest.raises(RuntimeError, match=r"call hypotheses.logits\(\) first"):
-                    _ = hypotheses.seen
-            logits = hypotheses.logits()
-            assert torch.equal(hypotheses.seen.scores, logits)
-            assert torch.equal(hypotheses.seen.logits, hypotheses.read().logits)
-            super().__call__(hypotheses)
-
-    def half(tokens, logits):
-        return logits / 2
-
-    assert torch.equal(generate(half, Early()), generate(Greedy()))
-
-
-def test_what_is_kept_of_rows_follows_them_under_its_own_key():
-    one, two = State[torch.Tensor]("same name"), State[list]("same name")
-    kept = RowStates()
-    assert not kept
-    kept[one], kept[two] = torch.tensor([[1], [2]]), ["a", "b"]
-    kept.select(torch.tensor([1, 1, 0]))
-    assert (kept[one].tolist(), kept[two]) == ([[2], [2], [1]], ["b", "b", "a"])
-    assert (len(kept), two in kept, kept.get(State("same name"), [])) == (2, True, [])
-    assert kept.remove(two) == ["b", "b", "a"]
-    assert (kept.remove(two), two in kept, len(kept)) == (None, False, 1)
 
 
 def test_no_module_asks_whether_a_part_is_one_of_ours():

@@ -1,21 +1,15 @@
 """Parts, the loop over them, steps, streaming, and rows that a reranker forks and prunes."""
 
-import threading
-from functools import partial
-
 import pytest
 import torch
 from transformers import (
     DynamicCache,
     LogitsProcessorList,
     RepetitionPenaltyLogitsProcessor,
-    TextIteratorStreamer,
-    TextStreamer,
 )
 
 import decoding
-from decoding import ContrastiveSearch, Decoder, Greedy, Sample, Step
-from decoding.outputs import stream_settled
+from decoding import ContrastiveSearch, Decoder, Greedy, Sample
 from tests.support import tiny
 from tests.support.calls import PROMPTS
 from tests.support.oracles import methods as oracles
@@ -58,22 +52,6 @@ def test_row_of_a_padded_batch_equals_the_prompt_alone(decoder):
         expected = model.generate(**call(decoder, **alone), custom_generate=decoder)[0, alone["input_ids"].shape[1] :]
         assert row[9 : 9 + len(expected)].tolist() == expected.tolist()
         assert set(row[9 + len(expected) :].tolist()) <= {tiny.PAD}
-
-
-@pytest.mark.parametrize("decoder", DECODERS, ids=tiny.named)
-def test_recorded_scores_belong_to_the_rows_returned(decoder):
-    """However rows were forked, `logits[t][i]` is what the model says after the first t tokens of sequence i."""
-    model = tiny.gpt2()
-    asked = {"return_dict_in_generate": True, "output_logits": True, "output_scores": True}
-    out = model.generate(**call(decoder, **asked), custom_generate=decoder)
-    assert out.sequences.shape[0] == len(out.logits[0]) == 2
-    for prompt, row, i in zip((PROMPTS[0], PROMPTS[2]), out.sequences.tolist(), range(2), strict=True):
-        continuation = row[9:]
-        for t in range(len(continuation)):
-            if tiny.EOS in continuation[:t]:
-                break
-            expected, _ = oracles.read(model, prompt + continuation[:t])
-            torch.testing.assert_close(out.logits[t][i], expected, rtol=1e-5, atol=1e-5)
 
 
 def test_best_of_many_samples():
@@ -134,60 +112,6 @@ def test_stream_takes_the_options_of_generate():
 def test_stream_refuses_at_once():
     with pytest.raises(ValueError, match="cannot do beam search"):
         Decoder().stream(tiny.gpt2(), **tiny.batch(PROMPTS), num_beams=2, max_new_tokens=3)
-
-
-class Recorder:
-    def __init__(self):
-        self.columns, self.ended = [], 0
-
-    def put(self, tokens):
-        self.columns.append(tokens)
-
-    def end(self):
-        self.ended += 1
-
-
-@pytest.mark.parametrize("parts", [[], [Greedy()], [ContrastiveSearch()]], ids=tiny.named)
-def test_streamer_gets_what_model_generate_would_put(parts):
-    model, streamer, inputs = tiny.gpt2(), Recorder(), tiny.batch(PROMPTS)
-    out = decoding.generate(model, **inputs, processors=parts, streamer=streamer, max_new_tokens=8)
-    assert torch.equal(streamer.columns[0], inputs["input_ids"])
-    assert torch.equal(torch.stack(streamer.columns[1:], 1), out[:, 9:])
-    assert streamer.ended == 1
-
-
-def test_streamer_gets_only_what_a_reranker_cannot_take_back():
-    model, streamer, decoder = tiny.gpt2(), Recorder(), Decoder(Sample(), Tournament(samples=4, beams=1))
-    options = call(decoder, n=12)
-    counts = []
-    streamer.put = lambda tokens: streamer.columns.append(tokens) or counts.append(len(counts))
-    out = model.generate(**options, custom_generate=partial(decoder, streamer=streamer))
-    assert torch.equal(torch.stack(streamer.columns, 1), out[:, 9:])
-
-
-def test_text_streamers(tokenizer, capsys):
-    model, inputs = tiny.gpt2(), tokenizer("Hello", return_tensors="pt")
-    options = {**inputs, "processors": [ContrastiveSearch()], "max_new_tokens": 12}
-    text = tokenizer.decode(decoding.generate(model, **options)[0])
-    decoding.generate(model, **options, streamer=TextStreamer(tokenizer))
-    assert capsys.readouterr().out == text + "\n"
-    streamer = TextIteratorStreamer(tokenizer, timeout=30)
-    thread = threading.Thread(target=decoding.generate, args=(model,), kwargs={**options, "streamer": streamer})
-    thread.start()
-    assert "".join(streamer) == text
-    thread.join()
-
-
-def test_streamer_ends_when_generation_fails():
-    """A consumer in another thread must not wait for ever."""
-
-    def broken(tokens, logits):
-        raise ZeroDivisionError
-
-    streamer = Recorder()
-    with pytest.raises(ZeroDivisionError):
-        decoding.generate(tiny.gpt2(), torch.tensor([[5]]), processors=[broken], streamer=streamer, max_new_tokens=2)
-    assert streamer.ended == 1
 
 
 def test_guides_apply_in_order_before_the_calls_own_processors():
@@ -256,29 +180,3 @@ def test_a_stream_that_is_left_early_leaves_a_callers_cache_in_order(part):
     assert cache.get_seq_length() == 5 + 3 - 1
     more = {"max_new_tokens": 4, "do_sample": False}
     assert torch.equal(model.generate(text, past_key_values=cache, **more), model.generate(text, **more))
-
-
-def test_a_column_waits_for_the_prompt_that_settles_last():
-    """Two prompts of two rows each: the first agree at once, the second only when one of them is dropped."""
-    agree, differ, dropped = [7, 7, 8, 9], [5, 5, 6, 6], [1, 1, 2, 2]
-    steps = [
-        Step(torch.tensor([0, 0, 1, 1]), torch.tensor(agree), torch.zeros(4)),
-        Step(torch.tensor([0, 1, 2, 3]), torch.tensor(differ), torch.zeros(4)),
-        Step(torch.tensor([0, 1, 3, 3]), torch.tensor(dropped), torch.zeros(4)),
-    ]
-    streamer, seen = Recorder(), []
-    for n in (1, 2, 3):
-        streamer.columns.clear()
-        stream_settled(steps[:n], 2, streamer)
-        seen.append([column.tolist() for column in streamer.columns])
-    assert seen == [[], [], [[7, 9], [5, 6], [1, 2]]]
-
-
-def test_a_guide_that_writes_into_its_logits_does_not_change_the_models():
-    def no_sevens(tokens, logits):
-        logits[:, 7] = -torch.inf
-        return logits
-
-    asked = {"return_dict_in_generate": True, "output_logits": True, "max_new_tokens": 1}
-    out = decoding.generate(tiny.gpt2(), torch.tensor([PROMPTS[0]]), processors=[no_sevens], **asked)
-    torch.testing.assert_close(out.logits[0][0], oracles.read(tiny.gpt2(), PROMPTS[0])[0])

@@ -26,3 +26,11 @@ def save_adapter(folder, seed=1):
             parameter.data = torch.randn_like(parameter) * 0.3
     tuned.save_pretrained(folder, save_embedding_layers=False)
     return tuned.merge_and_unload().eval()
+
+
+def save(model, folder, **tokenizer):
+    model.save_pretrained(folder)
+    words = tiny.tokenizer()
+    for name, value in tokenizer.items():
+        setattr(words, name, value)
+    words.save_pretrained(folder)

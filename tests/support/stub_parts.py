@@ -2,7 +2,7 @@
 
 import torch
 
-from decoding import Context, ContrastiveSearch, Decoder, Greedy, Guide, Reranker, Sample
+from decoding import Context, ContrastiveSearch, Decoder, Greedy, Guide, Reranker, Sample, Search
 from tests.support import tiny
 from tests.support.calls import PROMPTS
 from tests.support.oracles import methods as oracles
@@ -67,3 +67,40 @@ def call(decoder, seed=5, n=9, **options):
     if decoder.picker is not None and decoder.picker.draws:
         options |= {"do_sample": True, "generator": torch.Generator().manual_seed(seed)}
     return options
+
+
+class Longest(Reranker):
+    """Of as many rows as it wants, the longest of each prompt."""
+
+    def __init__(self, width=4, **more):
+        self.width = width
+        vars(self).update(more)
+
+    def __call__(self, hypotheses):
+        return None
+
+    def best(self, hypotheses):
+        return hypotheses.lengths.view(-1, self.width).argmax(1) + torch.arange(hypotheses.prompts) * self.width
+
+
+class Counting(Search):
+    """The first row of each prompt, and how often it was asked."""
+
+    def __init__(self, width):
+        self.width, self.asked = width, 0
+
+    def __call__(self, hypotheses):
+        self.asked += 1
+
+    def best(self, hypotheses):
+        return torch.arange(hypotheses.prompts) * self.width
+
+    def report(self):
+        return {"rounds": [self.asked]}
+
+
+class Counted(Reranker):
+    width = 2
+
+    def start(self, hypotheses, tokenizer=None):
+        return Counting(self.width)

@@ -1,34 +1,22 @@
 """Rows that share a past say what a plain forward over each row's text says, however they fork, merge and move."""
 
-import functools
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import QuantizedCache
 
 import decoding
-from decoding import Context, ContrastiveSearch, Rerank
+from decoding import ContrastiveSearch, Rerank
 from decoding.engine import prefix_sharing, slot_layer
-from decoding.engine.probe import PROBED, ProbeResult
+from decoding.engine.probe import PROBED
 from tests.support import tiny
-from tests.support.contexts import check_rows
+from tests.support.contexts import check_rows, shared_context
 from tests.support.families import FAMILIES
 from tests.support.oracles import methods as oracles
 
 PROMPTS = [[5, 9, 11, 30, 7, 40, 3, 22, 17, 6, 33], [8, 8, 3], [12]]
 WINDOWED = [family for family in FAMILIES if "window" in str(family) and family.dtype == torch.float64]
 MODELS = [tiny.gpt2(), tiny.llama(), *(family.model() for family in WINDOWED if "no window" not in str(family))]
-
-
-def make(model, prompts, share=True) -> Context:
-    def take(model, input_ids, logits_processor, stopping_criteria, generation_config, **prepared):
-        return Context(model, input_ids, generation_config, keep_states=True, **prepared)
-
-    made = model.generate(**tiny.batch(prompts), custom_generate=take, max_new_tokens=60)
-    made.share = share
-    return made
 
 
 @pytest.fixture(params=["as it is", "split at once", "small blocks"])
@@ -47,7 +35,7 @@ def limits(request, monkeypatch):
 @given(st.data())
 def test_random_programs_equal_a_recomputation(model, data):
     prompts = data.draw(st.permutations(PROMPTS))[: data.draw(st.integers(1, 3))]
-    texts, rows = [list(p) for p in prompts], make(model, prompts)
+    texts, rows = [list(p) for p in prompts], shared_context(model, prompts)
     continuation = torch.zeros(len(prompts), 0, dtype=torch.long)
     rows(continuation)
     for _ in range(data.draw(st.integers(2, 9))):
@@ -82,7 +70,7 @@ def check_mask(rows, continuation):
 @pytest.mark.usefixtures("limits")
 def test_the_plain_cache_of_a_tree_is_one_of_the_models_own(model):
     """After forks and choices the cache goes on as one that was read in the ordinary way."""
-    rows = make(model, PROMPTS)
+    rows = shared_context(model, PROMPTS)
     rows(torch.zeros(3, 0, dtype=torch.long))
     rows.select(torch.arange(3).repeat_interleave(4))
     rows.read(torch.arange(3, 15)[:, None])
@@ -103,7 +91,7 @@ def test_the_plain_cache_of_a_tree_is_one_of_the_models_own(model):
 
 def test_a_fork_and_the_choice_of_winners_copy_no_cache():
     model = tiny.llama()
-    rows = make(model, PROMPTS)
+    rows = shared_context(model, PROMPTS)
     rows(torch.zeros(3, 0, dtype=torch.long))
     rows.select(torch.arange(3).repeat_interleave(5))
     rows.read(torch.arange(3, 18)[:, None])
@@ -121,7 +109,7 @@ def test_a_fork_and_the_choice_of_winners_copy_no_cache():
 
 def test_samples_share_the_prompt_until_they_are_too_long_for_it(monkeypatch):
     model, widths = tiny.llama(), []
-    rows = make(model, PROMPTS[:1])
+    rows = shared_context(model, PROMPTS[:1])
     rows(torch.zeros(1, 0, dtype=torch.long))
     rows.select(torch.zeros(6, dtype=torch.long))
     monkeypatch.setattr(prefix_sharing, "SLACK", 12)
@@ -136,91 +124,6 @@ def test_samples_share_the_prompt_until_they_are_too_long_for_it(monkeypatch):
 
 
 # What each family does, seen here and not looked up: those that take a mask of their caller's, and no others.
-SHARES = {
-    "gpt2", "gptj", "gpt_neox", "gpt_bigcode (multi-query)", "codegen", "opt", "xglm", "biogpt", "llama", "smollm3",
-    "qwen2", "qwen3", "olmo", "olmo2", "cohere", "granite", "stablelm", "nemotron", "glm", "ernie4_5",
-    "mistral (no window)", "mistral (window)", "starcoder2 (window)", "phi", "phi3 (window)", "gemma",
-    "gemma2 (hybrid window)", "gemma3 (hybrid window)", "gpt_oss (sinks, hybrid window)", "mixtral", "qwen2_moe",
-    "qwen3_moe", "olmoe", "deepseek_v3 (latent attention)", "falcon (rotary)",
-}  # fmt: skip
-
-
-@pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("family", FAMILIES, ids=str)
-def test_which_families_share(family):
-    if family.refused:
-        return
-    model = family.model()
-    inputs = {"input_ids": torch.tensor([[5, 9, 11, 30, 7, 21, 13, 44, 52, 3]])}
-    decoding.generate(model, **inputs, processors=[ContrastiveSearch(k=4)], max_new_tokens=2, pad_token_id=0)
-    results = list(PROBED.of_model(model).values())
-    assert [result.shares for result in results] in ([True], [False], [])
-    assert (results == [ProbeResult(True, True)]) == (str(family) in SHARES)
-
-
-def test_a_model_that_is_wrong_without_an_error_is_found_out(monkeypatch):
-    """Siblings see each other: the probe says no, and the tokens are right all the same."""
-    model = tiny.llama()
-    tree = prefix_sharing.PrefixTree
-    whole = tree._make_masks
-    monkeypatch.setattr(tree, "_make_masks", lambda self, seen, *rest: whole(self, seen | True, *rest))
-    found = decoding.generate(model, torch.tensor([PROMPTS[0]]), processors=[ContrastiveSearch(k=4)], max_new_tokens=8)
-    assert [seen.shares for seen in PROBED.of_model(model).values()] == [False]
-    assert found[0, 11:].tolist() == oracles.contrastive_search(tiny.llama(), PROMPTS[0], 8, 4, 0.6)
-
-
-@pytest.mark.parametrize("forks", [False, True])
-@pytest.mark.parametrize("how", ["wrong", "error"])
-def test_a_probe_that_fails_leaves_the_state_as_it_was(how, forks, monkeypatch):
-    """Nothing has to be undone: it is a copy that was fed, or half fed."""
-    model, tree = tiny.llama(), prefix_sharing.PrefixTree
-    whole = tree._make_masks
-    if how == "wrong":
-        monkeypatch.setattr(tree, "_make_masks", lambda self, seen, *rest: whole(self, seen | True, *rest))
-    else:
-        monkeypatch.setattr(tree, "per_row", lambda *_: (_ for _ in ()).throw(RuntimeError("of a model")))
-    rows = make(model, PROMPTS, share=None)
-    rows(torch.zeros(3, 0, dtype=torch.long))
-    chosen = [0, 1, 1, 2] if forks else [0, 1, 2]
-    if forks:
-        rows.select(torch.tensor(chosen))
-    continuation = torch.tensor([[4, 30, 7], [9, 9, 8], [11, 60, 5], [6, 7, 8]])[: len(chosen)]
-    before = rows._state
-    rows.read(continuation[:, :1])
-    assert rows._state is before
-    assert [seen.shares for seen in PROBED.of_model(model).values()] == [False]
-    check_rows(
-        rows, continuation, model, [PROMPTS[row] + new for row, new in zip(chosen, continuation.tolist(), strict=True)]
-    )
-
-
-def test_a_probe_copies_the_cache_for_few_rows():
-    """And goes on by the general path, with all rows, where it fails."""
-    model, shapes = tiny.llama(), []
-    model.register_forward_pre_hook(lambda _, args, kwargs: shapes.append(kwargs["input_ids"].shape), with_kwargs=True)
-    call = {**tiny.batch(PROMPTS[:2]), "processors": [ContrastiveSearch(k=6)], "max_new_tokens": 2}
-    decoding.generate(model, **call)
-    assert shapes == [(2, 11), (3, 1), (2, 6), (2, 6)]
-    decoding.generate(model, **call)
-    assert shapes[4:] == [(2, 11), (2, 6), (2, 6)]
-
-
-def test_a_model_whose_head_cannot_run_alone_keeps_its_logits(monkeypatch):
-    model = tiny.llama()
-    forward = type(model).forward
-
-    @functools.wraps(forward)
-    def late(self, *args, **kwargs):
-        out = forward(self, *args, **kwargs)
-        if not isinstance(self, type(model)):
-            out.logits = out.logits + torch.arange(61)
-        return out
-
-    monkeypatch.setattr(type(model), "forward", late)
-    found = decoding.generate(model, torch.tensor([PROMPTS[0]]), processors=[ContrastiveSearch(k=4)], max_new_tokens=8)
-    assert list(PROBED.of_model(model).values()) == [ProbeResult(shares=True, headless=False)]
-    monkeypatch.undo()
-    assert found[0, 11:].tolist() == oracles.contrastive_search(tiny.llama(), PROMPTS[0], 8, 4, 0.6)
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
@@ -258,27 +161,3 @@ def test_reranking_gives_the_same_on_both_paths():
     ]  # fmt: skip
     assert torch.equal(outs[0], outs[1])
     assert torch.equal(outs[0], outs[2])
-
-
-def quantized(config):
-    return QuantizedCache("fp8", config)
-
-
-def test_a_quantized_cache_serves_or_is_refused_before_the_first_forward():
-    model, ids = tiny.llama().float(), torch.tensor([PROMPTS[0]])
-    greedy = model.generate(ids, past_key_values=quantized(model.config), max_new_tokens=6, do_sample=False)
-    part = decoding.BestOfN(lambda prefixes, texts: [0.0] * len(texts), 3, tokenizer=tiny.tokenizer())
-    call = {"past_key_values": quantized(model.config), "processors": [decoding.Greedy(), part], "max_new_tokens": 6}
-    assert torch.equal(decoding.generate(model, ids, **call), greedy)  # the first copy takes the best token
-    model.register_forward_pre_hook(lambda *_: pytest.fail("a forward was run"))
-    with pytest.raises(ValueError, match="a look-ahead could not be taken out of your QuantizedCache again"):
-        decoding.generate(
-            model, ids, past_key_values=quantized(model.config), processors=[ContrastiveSearch()], max_new_tokens=2
-        )
-
-
-def test_a_static_cache_serves_where_it_has_room():
-    model, ids = tiny.llama(), torch.tensor([PROMPTS[0]])
-    call = {"processors": [ContrastiveSearch(k=3)], "max_new_tokens": 6}
-    static = decoding.generate(model, ids, **call, cache_implementation="static", max_cache_len=18)
-    assert torch.equal(static, decoding.generate(model, ids, **call))

@@ -1,6 +1,5 @@
 """Points become texts and texts intervals: exactly, at any length, in any batch, and in the model's own proportions."""
 
-import hashlib
 import itertools
 import math
 from collections import Counter
@@ -9,20 +8,18 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy.stats import chisquare
-from transformers import GPT2Config, GPT2LMHeadModel, TemperatureLogitsWarper, TopKLogitsWarper
+from transformers import TemperatureLogitsWarper, TopKLogitsWarper
 
 import decoding
-from decoding import ArithmeticSample, BestOfN, ContrastiveSearch, Decoder
-from decoding.pickers import arithmetic_coding as coding
-from decoding.pickers.arithmetic_coding import Interval, Point, shares
+from decoding import ArithmeticSample, BestOfN, Decoder
+from decoding.pickers.arithmetic_coding import Interval, Point
 from decoding.pickers.arithmetic_sampling import CODES, Code, spread_codes
 from decoding.testing import PerPrompt, check_picker
 from scorers import Scorer
 from tests.support import tiny
-from tests.support.calls import MODELS, PROMPTS, continuations
+from tests.support.arithmetic import exact, sample, small, texts
+from tests.support.calls import MODELS, PROMPTS
 from tests.support.oracles import methods as oracles
 from tests.support.oracles import parts as part_oracles
 from tests.support.oracles import pickers as oracles_pickers
@@ -36,28 +33,6 @@ def test_equals_its_oracle_wherever_it_is_used():
     points = [Fraction(1, 3), Fraction(5, 7), Fraction(2, 11)]
     part = PerPrompt(lambda places: decoding.ArithmeticSample(points=[points[i] for i in places]))
     check_picker(part, part_oracles.arithmetic_sample(points))
-
-
-def sample(model, prompts, *parts, n=8, **options) -> list[list[int]]:
-    inputs = tiny.batch(prompts)
-    options = {"top_k": 0, **options}
-    return continuations(decoding.generate(model, **inputs, processors=parts, max_new_tokens=n, **options), inputs)
-
-
-def small(seed=0, vocabulary=5, std=0.1, length=16):
-    """Few enough tokens to count all texts of a few of them; EOS is one."""
-    config = GPT2Config(
-        vocab_size=vocabulary, n_positions=length, n_embd=16, n_layer=1, n_head=2, bos_token_id=1, eos_token_id=2,
-        pad_token_id=0,
-    )  # fmt: skip
-    return tiny.seeded(GPT2LMHeadModel(config), seed, std)
-
-
-def texts(vocabulary: int, length: int, end: int = 2) -> list[list[int]]:
-    """All texts of so many tokens, or fewer with the end, in the order of the vocabulary."""
-    every = itertools.product(range(vocabulary), repeat=length)
-    cut = [row[: row.index(end) + 1] if end in row else row for row in every]
-    return [list(row) for row in dict.fromkeys(cut)]
 
 
 @pytest.mark.parametrize("make", MODELS)
@@ -96,26 +71,6 @@ def test_guide_and_warpers_shape_the_intervals(make):
     assert [interval.width for interval in plain] != [interval.width for interval in found]
 
 
-@settings(max_examples=12, deadline=None)
-@given(
-    prompts=st.lists(st.lists(st.integers(3, 60), min_size=1, max_size=9), min_size=1, max_size=4),
-    data=st.data(),
-    make=st.sampled_from(MODELS),
-)
-def test_the_interval_of_a_points_text_holds_the_point_and_its_shortest_gives_the_text(prompts, data, make):
-    model = make()
-    unit = st.fractions(0, 1).filter(lambda x: x < 1) | st.floats(0, 1, exclude_max=True)
-    points = [data.draw(unit) for _ in prompts]
-    rows = sample(model, prompts, ArithmeticSample(points=points), n=5)
-    found = decoding.encode(model, rows, **tiny.batch(prompts), top_k=0)
-    assert all(point in interval for point, interval in zip(points, found, strict=True))
-    shortest = [interval.shortest() for interval in found]
-    assert sample(model, prompts, ArithmeticSample(points=shortest), n=5) == rows
-    for interval, code in zip(found, shortest, strict=True):
-        assert code in interval
-        assert code.denominator.bit_length() - 1 <= interval.bits + 2
-
-
 def test_long_texts_lose_nothing():
     """600 tokens: an interval some 1500 bits narrow, where a float would have said all it had after 53."""
     model = small(3, vocabulary=61, std=0.1, length=640)
@@ -136,39 +91,6 @@ def test_long_texts_lose_nothing():
     assert intervals[0].bits > 2000
     assert intervals[0].bits == pytest.approx(-float(log_p) / math.log(2), rel=1e-4)
     assert sample(model, [[5, 9]], ArithmeticSample(points=[intervals[0].shortest()]), n=600, **options) == [one]
-
-
-def test_intervals_of_all_texts_divide_the_unit_interval_in_order():
-    model, every = small(), texts(5, 3)
-    found = decoding.encode(model, every, **tiny.batch([[3, 4]] * len(every)), top_k=0)
-    assert len(every) == 1 + 4 + 16 * 5
-    assert found[0].start == 0
-    assert found[-1].end == 1
-    assert all(left.end == right.start for left, right in itertools.pairwise(found))
-    probability = [float(interval.end - interval.start) for interval in found]
-    expected = exact(model, every)
-    assert probability == pytest.approx(expected, rel=1e-3)
-    assert sum(interval.end - interval.start for interval in found) == 1
-
-
-def test_the_first_point_of_an_interval_gives_its_text():
-    model, every = small(), texts(5, 3)
-    prompts = [[3, 4]] * len(every)
-    found = decoding.encode(model, every, **tiny.batch(prompts), top_k=0)
-    starts = ArithmeticSample(points=[interval.start for interval in found])
-    assert sample(model, prompts, starts, n=3) == every
-    shortest = ArithmeticSample(points=[interval.shortest() for interval in found])
-    assert sample(model, prompts, shortest, n=3) == every
-
-
-@torch.no_grad()
-def exact(model, every, prompt=(3, 4)) -> list[float]:
-    """The probabilities of texts, token by token, in float64."""
-    found = []
-    for text in every:
-        log_p = model(torch.tensor([[*prompt, *text]])).logits.log_softmax(-1)[0, len(prompt) - 1 :]
-        found.append(float(sum(log_p[i, token] for i, token in enumerate(text)).exp()))
-    return found
 
 
 def test_a_forbidden_token_has_no_point():
@@ -406,80 +328,6 @@ def test_state_follows_rows():
 # Numbers
 
 
-@given(st.lists(st.integers(0, 20), min_size=1, max_size=6).filter(any), st.binary(min_size=1, max_size=4))
-def test_digits_are_asked_for_until_the_place_is_known(sizes, seed):
-    total, point = sum(sizes), Point(Fraction(0), seed)
-    digits = Fraction(int.from_bytes(hashlib.shake_256(seed).digest(64)), 2**512)
-    assert point.place(Interval(), total) == int(digits * total)
-    moved = point.turned(Interval(), 1, 3)
-    assert moved.place(Interval(), 3 * 7) == int((digits + Fraction(1, 3)) % 1 * 21)
-    at = 0
-    for size in sizes:  # the part of [0, 1) that holds it is the one that it is in
-        if size:
-            inside = at <= point.place(Interval(), total) < at + size
-            assert (digits in Interval().part(at, size, total)) == inside
-        at += size
-
-
-def test_digits_near_a_border_are_followed_as_far_as_it_takes(monkeypatch):
-    """1/3 is 0.0101...: forty bytes of that leave open on which side of it a point lies."""
-    for rest, place in ((b"\xff", 1), (b"\x00", 0)):
-        digest = b"\x55" * 40 + rest * 1000
-        monkeypatch.setattr(coding, "shake_256", lambda _, digest=digest: Fake(digest))
-        assert Point(seed=b"any").place(Interval(), 3) == place
-        assert Point(Fraction(1, 6), b"any").place(Interval(), 2) == place
-
-
-class Fake:
-    """A hash whose bytes are known."""
-
-    def __init__(self, known):
-        self.known = known
-
-    def digest(self, count):
-        return self.known[:count]
-
-
-@given(st.integers(0, 500), st.integers(1, 500), st.integers(0, 500))
-def test_no_point_of_the_interval_has_fewer_digits_than_the_shortest(low, width, rest):
-    interval = Interval(low, width, low + width + rest)
-    found = interval.shortest()
-    assert found in interval
-    digits = found.denominator.bit_length() - 1
-    fewer = [Fraction(i, 2**n) for n in range(digits) for i in range(2**n)]
-    assert not any(point in interval for point in fewer)
-    assert all(Fraction(i, 2**digits) not in interval for i in range(int(found * 2**digits)))
-
-
-def test_a_point_on_a_border_belongs_to_what_begins_there():
-    assert Point(Fraction(1, 2)).place(Interval(), 4) == 2
-    assert Point(Fraction(3, 7)).place(Interval(3, 2, 7), 10) == 0
-    assert 0.5 in Interval(1, 1, 2)
-    assert 0.5 not in Interval(0, 1, 2)
-    assert Interval().shortest() == 0
-    assert Interval(1, 1, 3).shortest() == Fraction(1, 2)
-    assert Interval(5, 1, 16).shortest() == Fraction(5, 16)
-
-
-def test_shares_keep_proportions_and_forget_what_rounding_does():
-    logits = torch.randn(4, 1000, generator=torch.Generator().manual_seed(0)) * 3
-    logits[:, 7] = -torch.inf
-    found = shares(logits)
-    assert found.dtype == torch.int64
-    assert (found[:, 7] == 0).all()
-    assert (found.double() / found.sum(-1, keepdim=True)).allclose(logits.double().softmax(-1), rtol=3e-4, atol=1e-11)
-    grid = (logits * 16).round() / 16
-    assert torch.equal(shares(grid), shares(grid + torch.rand(4, 1000) * 2e-5))
-    assert torch.equal(shares(logits), torch.cat([shares(row[None]) for row in logits]))
-    assert shares(torch.tensor([[0.0, -1000.0]]))[0, 1] == 1  # what may come can be said
-
-
-@pytest.mark.parametrize("row", [[-torch.inf] * 3, [0.0, torch.nan, 1.0], [0.0, torch.inf, 1.0]])
-def test_refuses_logits_that_are_no_distribution(row):
-    with pytest.raises(ValueError, match="no finite maximum"):
-        shares(torch.tensor([[0.0, 1.0, 2.0], row]))
-
-
 # What makes no sense is refused
 
 
@@ -518,40 +366,3 @@ def test_refuses_calls_before_any_forward(part, options, message):
 def test_refuses_points_for_other_rows():
     with pytest.raises(ValueError, match="2 points for 3 rows"):
         sample(tiny.gpt2(), PROMPTS, ArithmeticSample(points=[0.5, 0.1]))
-
-
-def encode(rows, **options):
-    return decoding.encode(tiny.gpt2(), rows, **{**tiny.batch([[5, 9]] * len(rows)), "top_k": 0, **options})
-
-
-@pytest.mark.parametrize(
-    ("rows", "options", "message"),
-    [
-        ([[5, 6]], {"processors": [ContrastiveSearch()]}, "not of ContrastiveSearch"),
-        ([[5, 6]], {"processors": [BestOfN(len)]}, "not of BestOfN"),
-        ([[5, 6]], {"max_new_tokens": 1}, "2 tokens is over max_new_tokens=1"),
-        ([[5, 6]], {"num_return_sequences": 2}, "num_return_sequences repeats prompts"),
-        ([[5, 6]], {"do_sample": False}, "needs do_sample=True"),
-        ([[5, 61]], {}, "continuation 0 cannot have token 61 at place 1"),
-        ([[5, 6], [5, -1]], {}, "continuation 1 cannot have token -1 at place 1"),
-        ([[5, 2, 7], [5, 6, 7]], {}, "continuation 0 cannot have token 7 at place 2"),
-        ([[5, 2, 7]], {}, "continuation 0 cannot have token 7 at place 2"),
-        ([[5, 6]], {"suppress_tokens": [6]}, "continuation 0 cannot have token 6 at place 1"),
-    ],
-)
-def test_encode_refuses(rows, options, message):
-    with pytest.raises(ValueError, match=message):
-        encode(rows, **options)
-
-
-def test_encode_refuses_other_numbers_of_prompts():
-    with pytest.raises(ValueError, match="1 continuations for 3 prompts"):
-        decoding.encode(tiny.gpt2(), [[5]], **tiny.batch(PROMPTS))
-
-
-def test_encode_takes_texts_of_different_lengths():
-    together = encode([[5, 6, 9], [], [7]])
-    assert together == [encode([[5, 6, 9]])[0], Interval(), encode([[7]])[0]]
-    assert encode([[], []]) == [Interval(), Interval()]
-    assert encode([[5, 6, 9]], max_length=20) == encode([[5, 6, 9]])
-    assert encode([[5, 6, 9]], max_length=20, forced_eos_token_id=2) == encode([[5, 6, 9]])

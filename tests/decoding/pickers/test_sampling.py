@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import decoding
-from decoding.pickers.sampling import draw, take_ranked
+from decoding.pickers.sampling import take_ranked
 from decoding.testing import check_picker
 from tests.support import tiny
 from tests.support.calls import PROMPTS
@@ -36,18 +36,3 @@ def test_ranks_go_round_among_what_is_not_forbidden():
     best, places = take_ranked(scores, torch.tensor([0, 1, 2, 3, 0, 1, 2, 5]))
     assert places.tolist()[:-1] == [1, 2, 0, 1, 2, 0, 2]
     assert best.tolist()[:-1] == [3, 2, 1, 3, 2, 1, 2]
-
-
-def test_a_generator_for_each_prompt_draws_for_its_rows_alone():
-    class Rows:
-        owners, prompts = torch.tensor([0, 0, 1]), 2
-
-        def __init__(self, generator):
-            self.generator = generator
-
-    seeded = lambda seed: torch.Generator().manual_seed(seed)
-    probs = torch.full((3, 50), 0.02)
-    found = draw(probs, Rows([seeded(1), seeded(2)]))
-    assert torch.equal(found[:2], torch.multinomial(probs[:2], 1, generator=seeded(1)))
-    assert torch.equal(found[2:], torch.multinomial(probs[2:], 1, generator=seeded(2)))
-    assert torch.equal(draw(probs, Rows(seeded(4))), torch.multinomial(probs, 1, generator=seeded(4)))

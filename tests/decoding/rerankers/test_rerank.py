@@ -16,8 +16,6 @@ from transformers import (
 
 import decoding
 from decoding import BestOfN, ContrastiveSearch, Decoder, Greedy, NegativePrompt, Rerank, Sample
-from decoding.jobs.continuation import describe
-from decoding.models.tokenization import read_behind
 from decoding.testing import check_reranker
 from scorers import Function, Scorer
 from tests.support import tiny
@@ -389,23 +387,6 @@ def test_segments_that_end_within_a_letter_are_judged_without_it():
     assert [{len(text) for text in texts} for texts in seen] == [{1}, {3}, {4}, {6}]
     assert {letter for texts in seen for text in texts for letter in text} <= set("éàüñ")
     assert bytewise.decode(out[0, 1:]) in seen[-1]
-
-
-def test_texts_are_read_behind_their_prompts():
-    """A letter of several bytes is not judged by half, and the space between prompt and text is the text's."""
-    bytewise = bytes_tokenizer()
-    prompt, new = bytewise("é is")["input_ids"], bytewise(" né")["input_ids"]
-    assert len(new) == 4
-    assert [read_behind(bytewise, [prompt], [new[:n]])[0] for n in range(5)] == ["", " ", " n", " n", " né"]
-    assert [describe(bytewise, prompt, new[:n], [])["continuation"] for n in range(5)] == ["", " ", " n", " n", " né"]
-    assert describe(bytewise, prompt, new, [new[1]]) == {"continuation": " n", "tokens": 2, "finished": True}
-    assert read_behind(bytewise, [prompt[:1]], [prompt[1:]]) == ["é is"]  # the prompt ends within a letter
-
-    class Pieces:  # as SentencePiece: the first space is lost
-        def batch_decode(self, rows, skip_special_tokens):
-            return ["".join(row).replace("▁", " ").removeprefix(" ") for row in rows]
-
-    assert read_behind(Pieces(), [["▁a"]], [["▁b", "▁c"]]) == [" b c"]
 
 
 def test_tokenizer_comes_from_the_part_the_call_or_the_models_folder(tmp_path):

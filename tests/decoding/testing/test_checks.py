@@ -130,7 +130,7 @@ class Unwarped(decoding.Picker):
 
     def __call__(self, hypotheses):
         hypotheses.logits()
-        hypotheses.append(decoding.pickers.sampling.draw(hypotheses.read().logits.softmax(-1), hypotheses).squeeze(-1))
+        hypotheses.append(hypotheses.draw(hypotheses.read().logits.softmax(-1)))
 
 
 class Two(decoding.Picker):

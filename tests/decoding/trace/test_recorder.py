@@ -1,6 +1,5 @@
 """Traces: what they say is what a slow recomputation says; they cost and change nothing; they are plain JSON."""
 
-import json
 import math
 from typing import ClassVar
 
@@ -8,9 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
-    PreTrainedTokenizerFast,
     RepetitionPenaltyLogitsProcessor,
     T5Config,
     T5ForConditionalGeneration,
@@ -32,23 +29,15 @@ from decoding import (
     Sample,
     Trace,
 )
-from decoding.models.tokenization import Pieces
-from decoding.trace.records import Call, Candidate, Choice
 from tests.support import tiny
 from tests.support.calls import PROMPTS
 from tests.support.judges import TOKENIZER, as_text, judge, judges
 from tests.support.oracles import methods as oracles
 from tests.support.oracles.processors import slow_processors
-from tests.support.stub_parts import DECODERS, Mix, Tournament, call
+from tests.support.stub_parts import DECODERS, Mix, Tournament
+from tests.support.traced import counted, run
 
 NEGATIVE = [5, 6, 7]
-
-
-def run(model, prompts, *parts, n=9, trace=None, seed=3, **options):
-    """The (P, T) sequences, and the trace."""
-    trace = Trace(TOKENIZER) if trace is None else trace
-    inputs = {**tiny.batch(prompts), "max_new_tokens": n, "generator": torch.Generator().manual_seed(seed), **options}
-    return decoding.generate(model, **inputs, processors=parts, trace=trace), trace
 
 
 def log_probabilities(logits):
@@ -77,22 +66,6 @@ MORE = [
     Decoder(Mirostat()),
     Decoder(ArithmeticSample()),
 ]
-
-
-def counted(model, decoder, trace):
-    """Tokens, the generator's state afterwards, and the shape of every forward of any model."""
-    shapes = []
-    spy = lambda model, args, kwargs, out: shapes.append(kwargs["input_ids"].shape)
-    others = [part.other for part in decoder.guides if isinstance(part, Mix)]
-    hooks = [one.register_forward_hook(spy, with_kwargs=True) for one in (model, *others)]
-    options = call(decoder)
-    if decoder.picker is not None and decoder.picker.draws:
-        options |= {"do_sample": True, "top_k": 0}
-    options.setdefault("generator", torch.Generator().manual_seed(5))
-    out = model.generate(**options, custom_generate=decoder, **({} if trace is None else {"trace": trace}))
-    for hook in hooks:
-        hook.remove()
-    return out, options["generator"].get_state(), shapes
 
 
 @pytest.mark.parametrize("decoder", [*DECODERS, *MORE], ids=tiny.named)
@@ -447,14 +420,6 @@ def test_grows_with_a_stream_and_is_whole_when_that_is_left():
     assert other == trace
 
 
-def test_calls_add_up():
-    _, trace = run(tiny.gpt2(), PROMPTS[:1], Greedy())
-    run(tiny.gpt2(), PROMPTS[1:], ContrastiveSearch(), trace=trace)
-    assert [made.decoder for made in trace.calls] == ["Greedy()", "ContrastiveSearch(k=5, alpha=0.6)"]
-    assert [len(made.prompts) for made in trace.calls] == [1, 2]
-    assert repr(trace).startswith("<Trace of 2 calls, ")
-
-
 def test_copies_of_a_prompt_have_rows_of_their_own():
     out, trace = run(tiny.gpt2(), PROMPTS[:2], Sample(), num_return_sequences=2, do_sample=True)
     assert [[one.id for one in trace.calls[0].row(i)] for i in range(4)] == [
@@ -489,40 +454,7 @@ def test_prompt_of_embeddings_has_no_tokens_and_no_places():
     assert any(place is not None for place in places)
 
 
-@pytest.mark.parametrize("n", [0, 2.5, True, "3"])
-def test_refuses_n(n):
-    with pytest.raises(ValueError, match="n must be a whole number of at least 1"):
-        Trace(n=n)
-
-
 # texts
-
-
-def bytes_tokenizer():
-    """A token for every byte."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    core = Tokenizer(models.BPE({token: i for i, token in enumerate(["<end>", *alphabet])}, []))
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    core.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<end>")
-
-
-@settings(max_examples=50, deadline=None)
-@given(text=st.text(min_size=1, max_size=12))
-def test_pieces_add_up_to_the_text(text):
-    tokenizer = bytes_tokenizer()
-    ids = tokenizer.encode(text, add_special_tokens=False)
-    pieces = Pieces(tokenizer)
-    assert "".join(pieces.behind([ids[max(0, i - 16) : i] for i in range(len(ids))], ids)) == tokenizer.decode(ids)
-
-
-def test_single_tokens_look_like_themselves():
-    pieces = Pieces(bytes_tokenizer())
-    ids = pieces.tokenizer.encode("a \n\u00e9")
-    assert [pieces[id] for id in ids] == ["a", " ", "\n", "\\xc3", "\\xa9"]
-    assert pieces[0] == "<end>"
-    assert pieces[10**6] == "#1000000"
-    assert Pieces()[7] == "#7"
 
 
 def test_without_a_tokenizer_tokens_are_numbers():
@@ -537,66 +469,3 @@ def test_tokenizer_of_the_call_will_do():
 
 
 # JSON
-
-
-@pytest.mark.parametrize("decoder", [*DECODERS, *MORE], ids=tiny.named)
-def test_json_and_back(decoder):
-    trace = Trace(TOKENIZER)
-    counted(tiny.gpt2(), decoder, trace)
-    text = trace.to_json()
-
-    def refuse(constant):
-        raise AssertionError(constant)
-
-    assert json.loads(text, parse_constant=refuse) == trace.to_dict()
-    again = Trace.from_json(text)
-    assert again == trace
-    assert again.calls is not trace.calls
-    assert again.to_json() == text
-    assert plain(trace.to_dict())
-
-
-def test_a_candidate_that_names_a_place_and_no_term_comes_back():
-    token = Candidate(3, "c", (-1.0,), places={"nearest": 1})
-    trace = Trace()
-    trace.calls = [Call(choices=[Choice(0, None, 3, "c", None, 1, 0.5, (token, Candidate(4, "d", (-2.0,))))], rows=[0])]
-    again = Trace.from_json(trace.to_json())
-    assert again.calls[0].choices[0].token.places == {"nearest": 1}
-    assert again == trace
-
-
-def plain(value):
-    if type(value) is dict:
-        return all(type(key) is str and plain(part) for key, part in value.items())
-    if type(value) is list:
-        return all(map(plain, value))
-    return value is None or type(value) in (bool, int, str) or (type(value) is float and math.isfinite(value))
-
-
-def test_unequal_traces_are_unequal():
-    _, trace = run(tiny.gpt2(), PROMPTS, Greedy(), n=3)
-    _, other = run(tiny.gpt2(1), PROMPTS, Greedy(), n=3)
-    assert trace != other
-
-
-@pytest.mark.parametrize(("text", "message"), [
-    ("{}", "this is no trace"),
-    ("[]", "this is no trace"),
-    ("nothing", "Expecting value"),
-    ('{"format": "decoding.trace", "version": 99, "calls": []}', "a trace of version 99, and this reads 1"),
-    ('{"format": "decoding.trace", "version": 1}', "a damaged trace: KeyError: 'calls'"),
-    ('{"format": "decoding.trace", "version": 1, "calls": [{"vocabulary": {}}]}', "a damaged trace"),
-    ('{"format": "decoding.trace", "version": 1, "calls": [3]}', "a damaged trace"),
-])  # fmt: skip
-def test_refuses_what_is_no_trace(text, message):
-    with pytest.raises(ValueError, match=message):
-        Trace.from_json(text)
-
-
-def test_files_are_written_whole(tmp_path):
-    _, trace = run(tiny.gpt2(), PROMPTS[:1], Greedy(), n=2)
-    assert Trace.from_json(trace.save(tmp_path / "a.json").read_text()) == trace
-    assert trace.save(str(tmp_path / "a.html")).read_text(encoding="utf-8") == trace.to_html()
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.html", "a.json"]
-    with pytest.raises(ValueError, match=r"written as .html or .json, not a.txt"):
-        trace.save(tmp_path / "a.txt")
