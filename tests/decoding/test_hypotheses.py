@@ -61,9 +61,6 @@ def test_what_was_seen_is_there_once_somebody_asked():
     assert torch.equal(generate(half, Early()), generate(Greedy()))
 
 
-
-
-
 def test_a_guide_that_writes_into_its_logits_does_not_change_the_models():
     def no_sevens(tokens, logits):
         logits[:, 7] = -torch.inf

@@ -5,36 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from transformers import BertConfig, BertModel, T5Config, T5ForConditionalGeneration
 
 from benchmarks.metrics import likelihood
 from benchmarks.metrics.likelihood import coherence, log_likelihoods, perplexity
 from tests.support import tiny
 from tests.support.oracles import methods as oracles
-
-WORDS = tiny.tokenizer()
-
-
-def bert():
-    config = BertConfig(
-        vocab_size=tiny.VOCABULARY, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16
-    )
-    return tiny.seeded(BertModel(config))
-
-
-def t5():
-    config = T5Config(
-        vocab_size=tiny.VOCABULARY, d_model=16, d_kv=8, d_ff=16, num_layers=2, num_heads=2, decoder_start_token_id=0
-    )
-    return tiny.seeded(T5ForConditionalGeneration(config))
-
-
-MODELS = {"gpt2": tiny.gpt2(), "llama": tiny.llama(), "bert": bert(), "t5": t5()}
-
-
-def ids(text):
-    return WORDS(text)["input_ids"]
-
+from tests.support.text_models import MODELS, WORDS, ids
 
 # features
 

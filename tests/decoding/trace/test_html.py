@@ -7,7 +7,7 @@ import json
 import pytest
 from jinja2 import UndefinedError
 
-from decoding.trace.html import policy, source, template, to_json
+from decoding.trace.html import load_template, make_policy, read_source, to_json
 
 
 @pytest.mark.parametrize("text", ["</script><b>", "<!--", "a & b", "\u2028\u2029", "half \ud800", "é 漢"])
@@ -24,7 +24,7 @@ def test_what_is_no_json_is_refused():
 
 
 def test_the_policy_lets_these_two_run_and_nothing_be_fetched():
-    found = policy("p {}", "start()")
+    found = make_policy("p {}", "start()")
     assert found.startswith("default-src 'none'; ")
     for kind, text in (("style", "p {}"), ("script", "start()")):
         digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
@@ -33,7 +33,7 @@ def test_the_policy_lets_these_two_run_and_nothing_be_fetched():
 
 
 def test_templates_escape_and_want_every_name():
-    assert "page.html" in template("decoding.trace", "page.html").name
+    assert "page.html" in load_template("decoding.trace", "page.html").name
     with pytest.raises(UndefinedError):
-        template("decoding.trace", "page.html").render()
-    assert source("decoding.trace", "page.css")
+        load_template("decoding.trace", "page.html").render()
+    assert read_source("decoding.trace", "page.css")
