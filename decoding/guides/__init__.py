@@ -1,4 +1,4 @@
-"""What should the next-token distribution be? One file a paper, and what they share."""
+"""Guides, which change the next-token distribution. Each paper has one file; the other files are shared."""
 
 from .context_aware import ContextAware
 from .contrastive_decoding import ContrastiveDecoding

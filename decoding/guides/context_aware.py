@@ -16,12 +16,13 @@ class ContextAware(Guidance):
 
     Args:
         question: the prompt without its context, in any form of `Prompt`, or a reading such as `Span` or `Between`.
-        alpha: at least 0; the paper's is 0.5 for summaries, 1 where context and memory disagree.
-        beta: of a mask by p(y | context, question), 0 to 1; the paper has none.
-        mask, tokenizer: of the question.
+        alpha: weight of the contrast, at least 0; the paper's is 0.5 for summaries, 1 if context and memory disagree.
+        beta: threshold of the plausibility mask, by p(y | context, question), 0 to 1; the paper has no mask.
+        mask: (P, T) mask of the question, 0 for padding.
+        tokenizer: needed if the question is text.
 
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument is out of range.
 
     Example:
         >>> import decoding
@@ -41,9 +42,9 @@ class ContextAware(Guidance):
 
     @property
     def weights(self) -> dict[str, float]:
-        """1 + alpha and -alpha."""
+        """The weights: 1 + alpha for the main prompt, and -alpha for the question."""
         return {"main": 1 + self.alpha, "question": -self.alpha}
 
     def context(self, name: str, main: Context) -> Context:
-        """The question alone."""
+        """The context that reads the question alone."""
         return as_reading(self.question, self.mask, self.tokenizer)(main)

@@ -21,15 +21,17 @@ class ContrastiveDecoding(Guidance):
     scores; inside transformers' beam search this guide is scored like any other.
 
     Args:
-        amateur: a smaller or weaker model of the same tokens, or a folder of one.
-        alpha: at least 0; the paper's is 1.
-        beta: of the mask, over 0 to 1; the paper's is 0.1.
-        temperature: of the amateur, above 0; the paper's is 0.5 for GPT-2, 1 for OPT. The same as alpha / temperature.
-        last_token_only: whether the amateur reads the last token of the prompt alone, the released code's default.
-        min_keep: tokens that the mask always leaves; the released code's is 2 for beams.
+        amateur: a smaller or weaker model with the same tokenizer, or its folder.
+        alpha: weight of the contrast, at least 0; the paper's is 1.
+        beta: threshold of the plausibility mask, above 0, up to 1; the paper's is 0.1.
+        temperature: temperature of the amateur, above 0; the paper's is 0.5 for GPT-2, 1 for OPT. Only
+            alpha / temperature has an effect.
+        last_token_only: whether the amateur reads only the last token of the prompt, as the released code does by
+            default.
+        min_keep: how many tokens the mask always keeps, at least 1; the released code's is 2 for beams.
 
     Raises:
-        ValueError: an argument out of range; in a call: amateur and model do not speak the same tokens.
+        ValueError: an argument is out of range. In a call: the amateur and the model have different tokenizers.
 
     Example:
         >>> import decoding
@@ -53,14 +55,14 @@ class ContrastiveDecoding(Guidance):
 
     @property
     def weights(self) -> dict[str, float]:
-        """1 and -alpha / temperature."""
+        """The weights: 1 for the model, and -alpha / temperature for the amateur."""
         return {"main": 1.0, "amateur": -self.alpha / self.temperature}
 
     def check(self, model: Any, generation_config: GenerationConfig) -> None:
-        """Refuse an amateur of other tokens."""
+        """Refuse an amateur with another tokenizer."""
         refuse_other_tokens(model, self.amateur)
 
     def context(self, name: str, main: Context) -> Context:
-        """The amateur on the same prompt."""
+        """The context in which the amateur reads the same prompt."""
         amateur = put_on(self.amateur, main.model)
         return last_token(main, amateur) if self.last_token_only else main.again(amateur)

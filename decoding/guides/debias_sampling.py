@@ -16,20 +16,21 @@ class DebiasSampling(Guidance):
     """(1 + alpha) log p - alpha log p_without, where p_without reads the prompt without its evidence.
 
     Zhang et al. 2024, Debiasing Multimodal Large Language Models (arXiv 2403.05262); with `NoisyImage`, Visual
-    Contrastive Decoding (Leng et al. 2023, arXiv 2311.16922). The mask goes by p. Its authors only sampled; here it
-    serves every picker. Several ways of leaving the evidence out are averaged, in log p: the authors' `both` is
+    Contrastive Decoding (Leng et al. 2023, arXiv 2311.16922). The mask goes by p. The authors only sampled; here every
+    picker can follow. If there are several readings, their log p are averaged: the authors' `both` is
     `without=[NoImage(), UnknownImage()]`.
 
     Args:
-        alpha: strength of the contrast, at least 0; 0 is the mask alone. The authors' is 1.
-        beta: of the mask, 0 to 1, 0 for none. The authors' are 0.1 and 0.2.
-        without: what p_without reads: a second prompt (`Prompt` has its forms), or one of `NoImage`, `UnknownImage`,
-            `NoisyImage`, `Span`, `Between`, or any function of the main context to another; or a list of these. None:
-            `NoImage()`.
-        mask, tokenizer: of a second prompt.
+        alpha: weight of the contrast, at least 0; with 0 only the mask acts. The authors' is 1.
+        beta: threshold of the plausibility mask, 0 (no mask) to 1. The authors' are 0.1 and 0.2.
+        without: what p_without reads. This is a second prompt in any form of `Prompt`; a reading (`NoImage`,
+            `UnknownImage`, `NoisyImage`, `Span`, `Between`, or any function from the main context to another one); or a
+            list of readings. None: `NoImage()`.
+        mask: (P, T) mask of a second prompt, 0 for padding.
+        tokenizer: needed if the second prompt is text.
 
     Raises:
-        ValueError: an argument out of range; in a call: no image, or no evidence, where there should be some.
+        ValueError: an argument is out of range. In a call: the prompt has no image, or no evidence, to leave out.
 
     Example:
         >>> import decoding
@@ -53,16 +54,16 @@ class DebiasSampling(Guidance):
 
     @property
     def weights(self) -> dict[str, float]:
-        """1 + alpha, and -alpha over all the readings without evidence."""
+        """The weights: 1 + alpha for the main prompt, and -alpha / n for each of the n readings without evidence."""
         n = len(self.readings())
         return {"main": 1 + self.alpha} | {f"without {i}": -self.alpha / n for i in range(n)}
 
     def context(self, name: str, main: Context) -> Context:
-        """The main prompt without its evidence."""
+        """The context that reads the main prompt without its evidence."""
         return self.readings()[int(name.split()[1])](main)
 
     def readings(self) -> list[Callable[[Context], Context]]:
-        """The ways of leaving out the evidence."""
+        """The readings that leave out the evidence."""
         if self.without is None:
             return [NoImage()]
         if callable(self.without):

@@ -18,17 +18,18 @@ from .second_models import load_expert, put_on, refuse_other_tokens
 class DExperts(Guidance):
     """log p + alpha (log p_expert - log p_antiexpert): Liu et al. 2021 (arXiv 2105.03023), eq. 1; and proxy tuning.
 
-    Proxy tuning (Liu et al. 2024, arXiv 2401.08565) is `DExperts(small_tuned, small_untuned, alpha=1)`. Without one of
-    the two, the model itself stands in for it.
+    Proxy tuning (Liu et al. 2024, arXiv 2401.08565) is `DExperts(small_tuned, small_untuned, alpha=1)`. If one of
+    the two is missing, the model itself takes its place.
 
     Args:
-        expert, antiexpert: models of the same tokens, or folders; at least one.
-        alpha: at least 0; the paper's are 2.0 and 3.2, proxy tuning's 1.
-        top_p: over 0 to 1: the mask keeps the most probable tokens of p that make up this much; the paper's is 0.9.
-            1: no mask.
+        expert: a model with the same tokenizer, or its folder. At least one of expert and antiexpert must be given.
+        antiexpert: likewise.
+        alpha: weight of the difference, at least 0; the paper's are 2.0 and 3.2, proxy tuning's 1.
+        top_p: the mask keeps the most probable tokens of p that together have this probability, above 0, up to 1; the
+            paper's is 0.9. 1: no mask.
 
     Raises:
-        ValueError: neither model; an argument out of range; in a call: models that do not speak the same tokens.
+        ValueError: neither model is given, or an argument is out of range. In a call: a model has another tokenizer.
 
     Example:
         >>> import decoding
@@ -53,7 +54,7 @@ class DExperts(Guidance):
 
     @property
     def weights(self) -> dict[str, float]:
-        """1, alpha and -alpha; what is missing counts for the model itself."""
+        """The weights 1, alpha and -alpha. The weight of a missing model is added to that of the main model."""
         if self.expert is None:
             return {"main": 1 + self.alpha, "antiexpert": -self.alpha}
         if self.antiexpert is None:
@@ -61,13 +62,13 @@ class DExperts(Guidance):
         return {"main": 1.0, "expert": self.alpha, "antiexpert": -self.alpha}
 
     def check(self, model: Any, generation_config: GenerationConfig) -> None:
-        """Refuse models of other tokens."""
+        """Refuse models with another tokenizer."""
         for other in (self.expert, self.antiexpert):
             if other is not None:
                 refuse_other_tokens(model, other)
 
     def context(self, name: str, main: Context) -> Context:
-        """The expert or the antiexpert on the same prompt."""
+        """The context in which the expert or the antiexpert reads the same prompt."""
         return main.again(put_on(getattr(self, name), main.model))
 
     @property
@@ -75,7 +76,7 @@ class DExperts(Guidance):
         return self.top_p < 1
 
     def keep(self, reference: Tensor, allowed: Tensor) -> Tensor:
-        """The nucleus of what is allowed."""
+        """The nucleus of the allowed tokens: (R, V) logits and (R, V) bool -> (R, V) bool."""
         p, order = reference.masked_fill(~allowed, -torch.inf).softmax(-1).sort(-1, descending=True)
-        inside = p.cumsum(-1) - p < self.top_p  # the token that crosses the bound is in
+        inside = p.cumsum(-1) - p < self.top_p  # the token that crosses the bound is kept
         return torch.zeros_like(allowed).scatter(-1, order, inside)

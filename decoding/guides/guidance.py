@@ -18,31 +18,33 @@ from ..parts import Guide
 class Guidance(Guide):
     """s = sum_i w_i log p_i over named distributions; where p_ref(v) < beta max p_ref, token v is masked.
 
-    "main" is the model being decoded, as it is: before other guides, processors and temperature. The others are
-    contexts of this guide's own. log p is a float32 log-softmax over the vocabulary that all of them share, and a
-    token that any of them gives no probability at all is forbidden, so that no infinity enters the sum. The weights'
-    sum is an inverse temperature where the distributions agree.
+    "main" is the distribution of the model being decoded, before other guides, processors and temperature. This guide
+    has a context of its own for each of the others. log p is a float32 log-softmax over the vocabulary that all of them
+    share. A token to which any of them gives probability 0 is forbidden, so that no infinity enters the sum. Where the
+    distributions agree, the sum of the weights acts as an inverse temperature.
 
-    Several guides in one call add up: each adds its s - log p_main to what came before, in any order, and each has its
-    mask. A mask compares with the best of the tokens that are still allowed, so it leaves at least one; where it rules
-    out the best token of another guide's, the first of the two has its way. Where the call's own constraints, which
-    come later, forbid all that is left in a row (`min_new_tokens` with a mask that keeps the end alone), the reference
-    alone guides that row in that step.
+    Several guides in one call add up, in any order: each adds its s - log p_main to what came before, and each applies
+    its mask. A mask compares with the best token that is still allowed, so it keeps at least one. If two masks
+    disagree, the guide that comes first prevails. The call's own constraints come later. If they forbid every token
+    that is left in a row (`min_new_tokens` with a mask that keeps only the end of sequence), only the reference guides
+    that row in that step.
 
-    A subclass says `weights`, and makes a context for each name but "main". With weight 0 a distribution is not read;
-    with none but "main" left, logits pass bit for bit.
+    A subclass defines `weights`, and makes a context for each name but "main". A distribution with weight 0 is not
+    read. If only "main" is left, with weight 1, the logits are returned bit for bit.
 
-    beta: 0 <= beta <= 1, 0 for no mask; reference: the name whose p the mask goes by; min_keep: tokens that the mask
-    always leaves, the most probable ones.
+    Attributes:
+        beta: threshold of the plausibility mask, 0 (no mask) to 1.
+        reference: the name of the distribution by which the mask goes.
+        min_keep: how many of the most probable tokens the mask always keeps.
 
     Raises:
-        ValueError: beta out of range; weights that are not finite, or that sum to 0 or less without a mask.
+        ValueError: beta is out of range, the weights are not finite, or they sum to 0 or less without a mask.
 
     Warns:
-        UserWarning: weights that sum to less than 0.4 without a mask: that is a temperature over 2.5.
+        UserWarning: the weights sum to less than 0.4 without a mask, which acts like a temperature above 2.5.
 
     Example:
-        >>> class Colder(Guidance):  # p^2: a distribution may be weighted on its own
+        >>> class Colder(Guidance):  # p^2: a single distribution can have a weight too
         ...     weights = {"main": 2.0}
         ...     def context(self, name, main): ...
         >>> Colder()(None, torch.tensor([[0.0, 1.0]]), torch.tensor([[0.0, 1.0]]))
@@ -60,7 +62,7 @@ class Guidance(Guide):
 
     @abstractmethod
     def context(self, name: str, main: Context) -> Context:
-        """What gives the distribution `name`; never asked for "main", nor for a weight of 0 that no mask goes by."""
+        """Make the context of the distribution `name`, which is never "main", nor one that is not used."""
 
     def __post_init__(self) -> None:
         check_range(self, "beta", 0, 1)
@@ -80,14 +82,14 @@ class Guidance(Guide):
             )
 
     def check(self, model: object, generation_config: GenerationConfig) -> None:
-        """Nothing to refuse, for a guide that reads one model alone."""
+        """Accept every call. A guide that reads a second model refuses one with another tokenizer."""
 
     def contexts(self, main: Context) -> Sequence[Context]:
-        """The main context, and one for every other name that counts."""
+        """The main context, and a context for every other distribution that is used."""
         return [main if name == "main" else self.context(name, main) for name in self._names]
 
     def __call__(self, tokens: Tensor | None, logits: Tensor, *streams: Tensor) -> Tensor:
-        """(R, V) logits, and what each of the distributions has, (R, V_i) -> (R, V), masked."""
+        """Guide (R, V) logits by the (R, V_i) logits of each distribution -> (R, V), masked."""
         logits_of = dict(zip(self._names, streams, strict=True))
         guided = combine(logits, logits_of, self.weights)
         if not self._masks:
@@ -97,11 +99,11 @@ class Guidance(Guide):
         )
 
     def relaxed(self, tokens: Tensor | None, logits: Tensor, *streams: Tensor) -> Tensor:
-        """The reference alone: what to go by where nothing that the mask leaves may be taken."""
+        """Guide by the reference alone, for rows in which every token that the mask keeps is forbidden."""
         return combine(logits, dict(zip(self._names, streams, strict=True)), {self.reference: 1.0})
 
     def keep(self, reference: Tensor, allowed: Tensor) -> Tensor:
-        """(R, V) logits of the reference, (R, V) bool of what is not forbidden yet -> (R, V) bool, what to keep."""
+        """The tokens to keep, (R, V) bool, from (R, V) logits of the reference and (R, V) bool of those allowed."""
         return plausible(reference.masked_fill(~allowed, -torch.inf), self.beta, self.min_keep)
 
     @property
@@ -110,7 +112,7 @@ class Guidance(Guide):
 
     @property
     def _names(self) -> list[str]:
-        """ "main" and the others that count, in the order of the weights; none where there is nothing to do."""
+        """The names of the distributions to read: "main", then the others in use, in the order of the weights."""
         counted = {name for name, weight in self.weights.items() if weight != 0}
         others = [name for name in self.weights if name != "main" and (name in counted or self._needs(name))]
         return ["main", *others]
@@ -120,15 +122,15 @@ class Guidance(Guide):
 
 
 def combine(logits: Tensor, streams: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
-    """Add sum_i w_i log p_i - log p_main to `logits`; -inf where `logits` or any counted distribution has it.
+    """Add sum_i w_i log p_i - log p_main to `logits`; -inf where `logits` or any used distribution has it.
 
     Args:
         logits: (R, V) float32, what came before: the main logits, unless other guides changed them.
-        streams: the logits of each distribution, (R, V_i), "main" among them.
-        weights: by name; a name that is missing or 0 does not count.
+        streams: the logits of each distribution by name, (R, V_i), "main" among them.
+        weights: the weight of each distribution by name; one that is missing or 0 is not used.
 
     Returns:
-        (R, V) float32; `logits` itself where only "main" counts, with weight 1.
+        (R, V) float32. If only "main" is used, with weight 1, this is `logits` itself.
 
     Example:
         >>> main, biased = torch.tensor([[2.0, 1.0]]), torch.tensor([[1.0, 0.0]])
@@ -151,7 +153,7 @@ def combine(logits: Tensor, streams: dict[str, Tensor], weights: dict[str, float
 
 
 def widened(narrow: Tensor, like: Tensor) -> Tensor:
-    """(R, V_i) -> the (R, V) of `like`, on its device: cut, or filled with -inf."""
+    """Cut (R, V_i) logits to the (R, V) of `like`, or fill them up with -inf, on the device of `like`."""
     narrow = narrow.to(like.device, torch.float32)[:, : like.shape[-1]]
     missing = like.shape[-1] - narrow.shape[-1]
     return torch.nn.functional.pad(narrow, (0, missing), value=-torch.inf) if missing else narrow
@@ -161,10 +163,12 @@ def plausible(reference: Tensor, beta: float, min_keep: int = 1) -> Tensor:
     """The tokens at least `beta` times as probable as the most probable one: Li et al. 2022, eq. 2 (there alpha).
 
     Args:
-        reference: (R, V) logits, before any temperature. beta: 0 < beta <= 1. min_keep: how many to keep at least.
+        reference: (R, V) logits, before any temperature.
+        beta: 0 < beta <= 1.
+        min_keep: how many tokens to keep at least.
 
     Returns:
-        (R, V) bool; ties with the bound are kept.
+        (R, V) bool. Tokens exactly at the threshold are kept.
 
     Example:
         >>> plausible(torch.tensor([[0.5, 0.4, 0.1]]).log(), beta=0.5)

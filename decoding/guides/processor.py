@@ -1,4 +1,4 @@
-"""Guides inside transformers' own `generate`, which has no contexts for them: beams included."""
+"""A logits processor that runs guides inside transformers' own `generate`, beam search included."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,18 +14,20 @@ from ..parts import Guide
 class GuideProcessor(LogitsProcessor):
     """Guides as one `transformers.LogitsProcessor`, for `model.generate(**inputs, logits_processor=[...])`.
 
-    `generate` reorders and expands rows (beams, `num_return_sequences`) without a word: rows are found again by their
-    tokens, within their prompt. A second call with the same prompts starts afresh. What `generate` hands over stands
-    for the model's own distribution, so processors of the call's options (`repetition_penalty`, ...) come before the
-    guides here, and after them in `decoding.generate`. Finished rows are read on.
+    `generate` does not report how it reorders and expands rows (beams, `num_return_sequences`), so this finds each row
+    again by its tokens, among the rows of its prompt. A second call with the same prompts starts afresh. The scores
+    that `generate` passes are taken as the model's own distribution. So the processors of the call's options
+    (`repetition_penalty`, ...) come before the guides here; in `decoding.generate` they come after them. The contexts
+    read finished rows on.
 
     Args:
-        model: the one that generates.
-        guides: in the order they apply; give them all to one processor, so that each sees the model's distribution.
-        inputs: what `generate` gets as the prompt: `input_ids`, `attention_mask`, `pixel_values`, ...
+        model: the model that generates.
+        guides: the guides, in the order they apply. Give them all to one processor, so that each sees the model's
+            distribution.
+        inputs: the prompt as `generate` gets it: `input_ids`, `attention_mask`, `pixel_values`, ...
 
     Raises:
-        ValueError: as the guides do; when called: other prompts than it was made for.
+        ValueError: a guide refuses the model. When called: these are not the prompts that it was made for.
 
     Example:
         >>> import decoding
@@ -46,7 +48,7 @@ class GuideProcessor(LogitsProcessor):
 
     @torch.no_grad()
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """(R, T) int64 tokens so far, (R, V) scores -> (R, V) guided scores."""
+        """Guide (R, V) scores after (R, T) int64 tokens -> (R, V) guided scores."""
         self._follow(input_ids)
         continuation, main = input_ids[:, self.prompt.shape[1] :], scores.float()
         guided = main.clone()
@@ -56,7 +58,7 @@ class GuideProcessor(LogitsProcessor):
         return guided
 
     def _start(self) -> None:
-        """Contexts that have read nothing yet."""
+        """Make contexts that have read nothing yet."""
         inputs = dict(self.inputs)
         prompt, mask = inputs.pop("input_ids"), inputs.pop("attention_mask", None)
         self.main = Context.of(self.model, prompt, mask, **inputs)
@@ -66,7 +68,7 @@ class GuideProcessor(LogitsProcessor):
         ]
 
     def _follow(self, tokens: Tensor) -> None:
-        """Bring the contexts to the rows that go on, each found by the tokens it had a step ago."""
+        """Reorder the rows of the contexts to match `tokens`: each row is found by the tokens it had a step ago."""
         if (rows := self._parents(tokens)) is None:
             self._start()  # another call
             rows = self._parents(tokens)
@@ -82,7 +84,7 @@ class GuideProcessor(LogitsProcessor):
         self.tokens = tokens
 
     def _parents(self, tokens: Tensor) -> Tensor | None:
-        """(R,) int64, for each row one of ours that it continues; None where there is none."""
+        """For each row, one of our rows that it continues: (R,) int64, or None if any row continues none."""
         prompts, known = len(self.prompt), self.tokens.shape[1]
         if len(tokens) % prompts or tokens.shape[1] < known:
             return None

@@ -1,4 +1,4 @@
-"""Other models that a guide reads: loaded, switched on as adapters, and checked to speak the same tokens."""
+"""Load the second models of a guide, switch on adapters, and check that the tokenizers agree."""
 
 import hashlib
 import warnings
@@ -13,21 +13,22 @@ from transformers import AutoTokenizer
 from ..models.loading import load_config, load_model
 from ..models.packing import unpacked
 
-PADDING = 1024  # a vocabulary may be this much wider than another one of the same tokenizer, to be a round number
+PADDING = 1024  # two models of one tokenizer may differ by this much in width: vocabularies are padded to round numbers
 
 
 class Adapter:
-    """A model with a LoRA adapter switched on, for as long as a forward takes; the model itself goes on without.
+    """A model whose LoRA adapter is switched on for the length of each forward pass, and is off at all other times.
 
-    The base weights are in memory once. Not for several threads on one model: the switch is the model's.
+    The base weights are in memory only once. Do not use one model from several threads: the adapter is switched on for
+    all of them.
 
     Args:
-        model: the base; the adapter's layers are put into it.
-        folder: an adapter as peft saves it.
+        model: the base model, into which the adapter's layers are put.
+        folder: the folder of an adapter, as peft saves it.
 
     Raises:
         ImportError: peft is not installed.
-        ValueError: there is no adapter there, or the model has another one switched on.
+        ValueError: there is no adapter in the folder, or the model has an adapter that was loaded by other means.
 
     Example:
         >>> import decoding
@@ -51,9 +52,9 @@ class Adapter:
                 f"the model has another adapter, {strangers[0]!r}: merge it, or give the expert as a model"
             )
         if self.name not in loaded:
-            with warnings.catch_warnings():  # of a second adapter, which is meant
+            with warnings.catch_warnings():  # a second adapter is intended
                 warnings.filterwarnings("ignore", "Already found a `peft_config`", UserWarning)
-                with unpacked(model):  # peft wraps plain layers only, and takes packed ones in them
+                with unpacked(model):  # peft wraps plain layers only
                     model.load_adapter(str(folder), adapter_name=self.name)
             model.eval()
         self.layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
@@ -61,7 +62,7 @@ class Adapter:
 
     @contextmanager
     def on(self) -> Iterator[None]:
-        """Switch the adapter on, and off again whatever happens."""
+        """Switch the adapter on, and off again at the end, also after an error."""
         if list(self.model.active_adapters()) != [self.name]:
             self.model.set_adapter(self.name)
         try:
@@ -71,7 +72,7 @@ class Adapter:
             self._switch(False)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """A forward with the adapter."""
+        """Run a forward pass with the adapter."""
         with self.on():
             return self.model(*args, **kwargs)
 
@@ -95,33 +96,33 @@ class Adapter:
 
 
 def is_adapter(folder: Any) -> bool:
-    """Whether this names a folder with an adapter."""
+    """Whether this is the path of a folder that holds an adapter."""
     return isinstance(folder, (str, Path)) and (Path(folder) / "adapter_config.json").is_file()
 
 
 def adapter_name(folder: str | Path) -> str:
-    """A name for the adapter as it is now, so that one that was trained again is loaded again."""
+    """A name for the current state of an adapter, so that it is loaded again after it was trained again."""
     state = [(file.name, file.stat().st_mtime_ns) for file in sorted(Path(folder).glob("adapter_*"))]
     return "expert_" + hashlib.sha256(f"{Path(folder).resolve()}{state}".encode()).hexdigest()[:12]
 
 
 def load_expert(expert: Any) -> Any:
-    """A model for what names one; an adapter's folder stays a name, until there is a base to put it into."""
+    """Load a model from its name. A model, or the folder of an adapter, is returned as it is."""
     if not isinstance(expert, (str, Path)) or is_adapter(expert):
         return expert
     return load_model(str(expert), load_config(str(expert)))
 
 
 def put_on(expert: Any, base: Any) -> Any:
-    """The expert as something to read: an adapter's folder is put into `base`."""
+    """Put an adapter on `base`, if `expert` is the folder of one; return any other expert as it is."""
     return Adapter(base, expert) if is_adapter(expert) else expert
 
 
 def refuse_other_tokens(model: Any, other: Any) -> None:
-    """Raise ValueError, naming both, where two models do not speak the same tokens.
+    """Raise ValueError, with both names, if two models do not have the same tokenizer.
 
-    Their tokenizers are compared where they are to be found, beside the weights or in the hub's cache; an id that only
-    one of them has is no difference. Where they are not, vocabularies may differ by what pads them to a round number.
+    The tokenizers are compared if they lie beside the weights or in the hub's cache. Ids that only one of them has are
+    ignored. If a tokenizer cannot be found, the widths of the vocabularies are compared, which may differ by padding.
     """
     if isinstance(other, (str, Path)) or getattr(other, "model", None) is model or other is model:
         return
@@ -143,13 +144,13 @@ def refuse_other_tokens(model: Any, other: Any) -> None:
 
 
 def describe(model: Any) -> str:
-    """A model by its name, or by its class."""
+    """The name of a model, or of its class if it has none."""
     return str(model.config.name_or_path or type(model).__name__)
 
 
 @lru_cache(maxsize=16)
 def vocabulary(name: str) -> dict[int, str]:
-    """The tokens by id of the tokenizer that is saved under a model's name; empty where there is none at hand."""
+    """The tokens by id of the tokenizer saved under a model's name; empty if none is on this machine."""
     if not name:
         return {}
     try:

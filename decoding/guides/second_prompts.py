@@ -1,7 +1,7 @@
-"""What a guide may read beside the prompt: a second prompt, or the prompt without its evidence.
+"""Second prompts that a guide reads, and readings: the prompt with its evidence left out.
 
-A reading is called with the main context before that is read, and gives a context of the same rows. Any function of
-this kind is one.
+A reading is called with the main context, before that has read anything, and returns a context with the same rows. Any
+function that does this is a reading.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,7 @@ from torch import Tensor
 from ..engine.context import Context
 from ..engine.prompt_checks import refuse_tokens
 
-# the names that configurations have for an image's place in a prompt, and for what stands around it
+# the names in configurations for the tokens that stand for an image in a prompt, and for those around it
 PLACES = ("image_token_id", "image_token_index", "video_token_id")
 BORDERS = ("vision_start_token_id", "vision_end_token_id", "boi_token_id", "eoi_token_id")
 
@@ -25,16 +25,20 @@ class Prompt:
     """A second prompt.
 
     Args:
-        prompt: (P, T) int64 token ids, as a tensor, a pair of tensors (ids, mask), or lists of any lengths; or texts,
-            with the tokenizer; or what a tokenizer returns. One prompt serves all rows; P prompts serve
-            `num_return_sequences` rows each.
-        mask: (P, T) 0 for padding, on either side; None: nothing is padded.
-        tokenizer: for texts.
-        model: who reads it; None: the model being decoded.
+        prompt: the prompt in one of these forms:
+
+            - (P, T) int64 token ids, as a tensor, a pair of tensors (ids, mask), or lists of any lengths;
+            - one text or several, with `tokenizer`;
+            - what a tokenizer returns.
+
+            One prompt serves all rows; P prompts serve `num_return_sequences` rows each.
+        mask: (P, T), 0 for padding, on either side; None: nothing is padded.
+        tokenizer: needed for texts.
+        model: the model that reads it; None: the model being decoded.
 
     Raises:
-        ValueError: texts without a tokenizer, a prompt of no tokens; when called: not as many prompts as rows, more
-            tokens than the model has places for, or one that it does not know.
+        ValueError: there are texts and no tokenizer, or a prompt has no tokens. When called: the number of prompts does
+            not fit the rows, a prompt is longer than the model allows, or it has a token that the model does not know.
 
     Example:
         >>> from decoding.guides.second_prompts import Prompt
@@ -80,11 +84,12 @@ class Span:
     """The prompt without the characters from `start` up to `end`, read anew from its text.
 
     Args:
-        start, end: places in the prompt's text, from 0, as slices count them (negative ones from its end).
-        tokenizer: the prompt's.
+        start: the first character left out, counted as in a slice: from 0, or from the end if negative.
+        end: the first character after those left out, counted likewise; None: the end of the text.
+        tokenizer: the tokenizer of the prompt.
 
     Raises:
-        ValueError: when called: nothing lies there, or it is all there is; the tokenizer does not give the prompt's
+        ValueError: when called: the span is empty or covers the whole text, or the tokenizer does not give the prompt's
             tokens back from its text.
     """
 
@@ -93,7 +98,7 @@ class Span:
     tokenizer: Any
 
     def __call__(self, main: Context) -> Context:
-        """The context without the span, for the rows of `main`."""
+        """The context that reads the prompt without the span, for the rows of `main`."""
         return read_texts(main, self.tokenizer, self.cut)
 
     def cut(self, text: str) -> str:
@@ -104,13 +109,16 @@ class Span:
 
 @dataclass(frozen=True, eq=False)
 class Between:
-    """The prompt without everything from each `left` to the next `right`, the two markers included.
+    """The prompt without everything from each `left` to the next `right`, and without these markers.
 
     Args:
-        left, right: texts that stand around the evidence in the prompt. tokenizer: the prompt's.
+        left: the text that stands before the evidence in the prompt.
+        right: the text that stands after it.
+        tokenizer: the tokenizer of the prompt.
 
     Raises:
-        ValueError: as `Span`.
+        ValueError: when called: there are no markers or nothing else, or the tokenizer does not give the prompt's
+            tokens back from its text.
 
     Example:
         >>> from decoding.guides.second_prompts import Between
@@ -123,11 +131,11 @@ class Between:
     tokenizer: Any
 
     def __call__(self, main: Context) -> Context:
-        """The context without what is marked, for the rows of `main`."""
+        """The context that reads the prompt without the marked text, for the rows of `main`."""
         return read_texts(main, self.tokenizer, self.cut)
 
     def cut(self, text: str) -> str:
-        """The text without what is marked."""
+        """The text without what stands between the markers, and without these."""
         before, left, rest = text.partition(self.left)
         _, right, after = rest.partition(self.right)
         return before + self.cut(after) if left and right else text
@@ -135,10 +143,10 @@ class Between:
 
 @dataclass(frozen=True)
 class NoImage:
-    """The prompt without its images: their places in it, and the tokens around those, are left out."""
+    """The prompt without its images. The tokens that stand for them, and those around these, are left out."""
 
     def __call__(self, main: Context) -> Context:
-        """The context without images, for the rows of `main`."""
+        """The context that reads the prompt without images, for the rows of `main`."""
         left_out = image_tokens(main.model.config, PLACES + BORDERS)
         return read_rows([[token for token in row if token not in left_out] for row in rows_of(main)], main)
 
@@ -154,12 +162,12 @@ class UnknownImage:
     token: int = 0
 
     def __call__(self, main: Context) -> Context:
-        """The context with unknown tokens for images, for the rows of `main`."""
+        """The context that reads unknown tokens in place of images, for the rows of `main`."""
         places = image_tokens(main.model.config, PLACES)
         return read_rows([list(self.replace(row, places)) for row in rows_of(main)], main)
 
     def replace(self, row: list[int], places: set[int]) -> list[int]:
-        """The row with each run of `places` as one unknown token."""
+        """The row with each run of tokens in `places` replaced by one unknown token."""
         runs = [(is_image, list(run)) for is_image, run in groupby(row, places.__contains__)]
         return [token for is_image, run in runs for token in ([self.token] if is_image else run)]
 
@@ -168,14 +176,15 @@ class UnknownImage:
 class NoisyImage:
     """The prompt with noise over its images: Visual Contrastive Decoding (Leng et al. 2023), q(x_t | x_0).
 
-    x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) e, e standard normal, a_t = prod_{s <= t} (1 - b_s), and b_s a sigmoid from 1e-5
-    to 5e-3 over 1,000 steps; x_0 are the pixel values as the processor gives them.
+    x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) e, where e is standard normal, a_t = prod_{s <= t} (1 - b_s), and b_s is a
+    sigmoid from 1e-5 to 5e-3 over 1,000 steps. x_0 is the image as the processor gives its pixel values.
 
     Args:
-        step: t, 0 <= step < 1000; the paper's is 500. seed: of the noise, which is the same in every call.
+        step: t, 0 <= step < 1000; the paper's is 500.
+        seed: seed of the noise, which is the same in every call.
 
     Raises:
-        ValueError: step out of range; when called: there is no image.
+        ValueError: step is out of range. When called: there is no image.
     """
 
     step: int = 500
@@ -186,7 +195,7 @@ class NoisyImage:
             raise ValueError(f"step must lie in [0, 999], not {self.step}")
 
     def __call__(self, main: Context) -> Context:
-        """The context with noisy images, for the rows of `main`."""
+        """The context that reads noisy images, for the rows of `main`."""
         raw = main.raw or {}
         noised = {name: self.add_to(value) for name, value in raw.items() if name.startswith("pixel_values")}
         if not noised:
@@ -194,13 +203,13 @@ class NoisyImage:
         return main.again(**noised)
 
     def add_to(self, pixels: Tensor) -> Tensor:
-        """x_0 -> x_t, in its dtype."""
+        """Add the noise to pixel values: x_0 -> x_t, of the same shape and dtype."""
         kept = self.kept()
         noise = torch.randn(pixels.shape, generator=torch.Generator().manual_seed(self.seed), dtype=torch.float64)
         return (kept.sqrt() * pixels.double() + (1 - kept).sqrt() * noise.to(pixels.device)).to(pixels.dtype)
 
     def kept(self) -> Tensor:
-        """() float64, a_t."""
+        """The share a_t of the image, () float64."""
         b = torch.linspace(-6, 6, 1000, dtype=torch.float64).sigmoid() * (5e-3 - 1e-5) + 1e-5
         return (1 - b).cumprod(0)[self.step]
 
@@ -213,7 +222,7 @@ def rows_of(main: Context) -> list[list[int]]:
 
 
 def read_rows(rows: list[list[int]], main: Context, model: Any = None) -> Context:
-    """A context of `rows`, left-padded: one for all of the main rows, or one for each of their prompts."""
+    """A context that reads `rows`, left-padded: one row for all main rows, or one for each of their prompts."""
     model = main.model if model is None else model
     wanted, copies = len(main.prompt), main.generation_config.num_return_sequences or 1
     if len(rows) not in (1, wanted, wanted // copies):
@@ -232,7 +241,7 @@ def read_rows(rows: list[list[int]], main: Context, model: Any = None) -> Contex
 
 
 def read_texts(main: Context, tokenizer: Any, cut: Any) -> Context:
-    """A context of the main prompts' texts after `cut`."""
+    """A context that reads the texts of the main prompts, shortened by `cut`."""
     rows = rows_of(main)
     texts = [tokenizer.decode(row, skip_special_tokens=False, clean_up_tokenization_spaces=False) for row in rows]
     if encode(tokenizer, texts) != rows:
@@ -244,12 +253,12 @@ def read_texts(main: Context, tokenizer: Any, cut: Any) -> Context:
 
 
 def encode(tokenizer: Any, texts: list[str]) -> list[list[int]]:
-    """The token ids of each text, nothing added."""
+    """The token ids of each text, without special tokens."""
     return tokenizer(texts, add_special_tokens=False)["input_ids"]
 
 
 def image_tokens(config: Any, names: Sequence[str]) -> set[int]:
-    """The ids that a model's configuration has under these names."""
+    """The token ids that a model's configuration has under these names."""
     found = {token for name in names if (token := getattr(config, name, None)) is not None}
     if not found:
         raise ValueError(f"{config.model_type} says of no token that it stands for an image: give the second prompt")
@@ -257,10 +266,10 @@ def image_tokens(config: Any, names: Sequence[str]) -> set[int]:
 
 
 def as_reading(prompt: Any, mask: Any, tokenizer: Any) -> Callable[[Context], Context]:
-    """A reading as it is, anything else as a second prompt."""
+    """A reading from `prompt`: a function is returned as it is, anything else becomes a second prompt."""
     return prompt if callable(prompt) else Prompt(prompt, mask, tokenizer)
 
 
 def last_token(main: Context, model: Any = None) -> Context:
-    """The context of each prompt's last token alone."""
+    """The context that reads only the last token of each prompt."""
     return read_rows([row[-1:] for row in rows_of(main)], main, model)

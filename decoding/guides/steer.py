@@ -17,24 +17,28 @@ from .second_prompts import Prompt
 class Steer(Guidance):
     """(1 + gamma) log p_expert(prompt) - gamma log p_base(prompt) - eta log p_expert(negatives): O'Neill et al. 2023.
 
-    Steering Language Generation (arXiv 2308.07645): towards what fine-tuning taught, away from what the base would say,
-    and away from examples that are there already. The authors sample with top_k=10 after it, and draw the negative
-    examples anew for each example: `python -m decoding.steer` does that. From eta 0.8 on their outputs are word salad,
-    since the weights sum to 1 - eta; a mask by p_expert (`beta`) is our addition.
+    Steering Language Generation (arXiv 2308.07645) leads towards what fine-tuning taught, away from what the base model
+    would say, and away from examples that exist already. The authors sample with top_k=10, and draw the negative
+    examples anew for each example: `python -m decoding.steer` does that. With eta of 0.8 or more their outputs are word
+    salad, since the weights sum to 1 - eta. The mask by p_expert (`beta`) is our addition.
 
     Args:
-        expert: a fine-tuned model of the same tokens, a folder or hub id of one, or the folder of a LoRA adapter, which
-            is switched on in the base for the expert's forwards: the base is in memory once.
-        gamma: at least 0; the authors' is 0.2. eta: at least 0, None: 0.2 with negatives; the authors' are 0.2 and 0.6.
-        negatives: examples that are there already, joined to one prompt (or one for each prompt), in any form of
-            `Prompt`. None: that term is left out.
-        base: None: the model being decoded. With another one given, the model being decoded has no part in the sum.
-        beta: of the mask, 0 to 1; 0: none, as published.
-        mask, tokenizer: of the negatives.
+        expert: a fine-tuned model with the same tokenizer, its folder or hub id, or the folder of a LoRA adapter. An
+            adapter is switched on in the base for the expert's forward passes, so the base is in memory only once.
+        gamma: weight of the contrast with the base, at least 0; the authors' is 0.2.
+        eta: weight of the contrast with the negatives, at least 0; the authors' are 0.2 and 0.6. None: 0.2 if there are
+            negatives, else 0.
+        negatives: examples that exist already, joined to one prompt (or one for each prompt), in any form of `Prompt`.
+            None: that term is left out.
+        base: the base model; None: the model being decoded. If another one is given, the model being decoded has no
+            part in the sum.
+        beta: threshold of the plausibility mask, 0 to 1; 0 is no mask, as published.
+        mask: (P, T) mask of the negatives, 0 for padding.
+        tokenizer: needed if the negatives are text.
 
     Raises:
-        ValueError: an argument out of range; eta without negatives, or negatives with eta 0; eta of 1 or more without a
-            mask; in a call: models that do not speak the same tokens.
+        ValueError: an argument is out of range, eta is given without negatives, or eta is 1 or more without a mask. In
+            a call: a model has another tokenizer.
 
     Example:
         >>> import decoding
@@ -66,18 +70,18 @@ class Steer(Guidance):
 
     @property
     def weights(self) -> dict[str, float]:
-        """-gamma of the base, 1 + gamma of the expert, -eta of the negatives."""
+        """The weights: -gamma for the base, 1 + gamma for the expert, -eta for the negatives."""
         base = {"main": -self.gamma} if self.base is None else {"main": 0.0, "base": -self.gamma}
         return base | {"expert": 1 + self.gamma, "negatives": -(self.eta or 0.0)}
 
     def check(self, model: Any, generation_config: GenerationConfig) -> None:
-        """Refuse models of other tokens."""
+        """Refuse models with another tokenizer."""
         for other in (self.expert, self.base):
             if other is not None:
                 refuse_other_tokens(model, other)
 
     def context(self, name: str, main: Context) -> Context:
-        """The base or the expert on the prompt, or the expert on the negatives."""
+        """The context in which the base or the expert reads the prompt, or the expert the negatives."""
         if name == "base":
             return main.again(self.base)
         expert = put_on(self.expert, main.model if self.base is None else self.base)
