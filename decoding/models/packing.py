@@ -1,6 +1,6 @@
-"""Linear layers whose weights are laid out once for oneDNN, instead of anew in every forward on the CPU.
+"""Linear layers whose weights are laid out for oneDNN once, not in every forward pass on the CPU.
 
-PyTorch has this layout for its own compiler alone, under private names; hence the probe in `refuse_unsupported`.
+PyTorch makes this layout only for its own compiler, under private names. So `refuse_unsupported` tries it out.
 """
 
 import copy
@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-ROWS = 8  # what the layout is chosen for: of 1, 8 and 64, 1 was the slowest for any number of rows, the others alike
-SMALL = 2**18  # weights of fewer numbers are no faster packed: the call costs what the layout saves
+ROWS = 8  # rows that the layout is made for: of 1, 8 and 64, 1 was slowest for any number of rows, 8 and 64 were alike
+SMALL = 2**18  # smaller weights are no faster when packed: the call costs what the layout saves
 
 AnyModel = TypeVar("AnyModel", bound=PreTrainedModel)
 
@@ -23,21 +23,24 @@ AnyModel = TypeVar("AnyModel", bound=PreTrainedModel)
 def pack(model: AnyModel, *, tied: bool = True, small: int = SMALL) -> AnyModel:
     """Lay out the weights of a model's linear layers for oneDNN, in place: faster decoding on the CPU, same outputs.
 
-    Outputs agree within the rounding of the dtype. The plain weights are freed one by one, so that memory holds no more
-    than one layer twice; an output layer that shares its weight with the input embedding is the exception: the
-    embedding needs the plain one, so the packed one comes on top (113 MB for the embedded model). What is saved
-    or copied is the plain model. A packed model cannot be trained, moved, converted or loaded into: `unpack` it first.
+    Outputs agree within the rounding of the dtype. The plain weights are freed one by one, so that memory never holds
+    more than one layer twice. The exception is an output layer that shares its weight with the input embedding. The
+    embedding needs the plain weight, so the packed one takes additional memory (113 MB for the embedded model).
+
+    Saving or copying a packed model gives the plain one. A packed model cannot be trained, moved, converted or loaded
+    into: `unpack` it first.
 
     Args:
-        model: on the CPU, in float32, or in bfloat16 or float16 where the processor has instructions for it.
-        tied: pack such an output layer too. small: leave alone the weights of fewer numbers than this, at least 0.
+        model: a model on the CPU, in float32, or in bfloat16 or float16 if the processor has instructions for it.
+        tied: whether to pack an output layer that shares its weight too.
+        small: leave weights with fewer numbers than this as they are, at least 0.
 
     Returns:
         the model itself.
 
     Raises:
-        ValueError: it cannot be packed: where it is, its dtype, quantised weights, or this PyTorch or processor; or it
-            is packed already, or has no layer to pack. Nothing is changed then.
+        ValueError: the model is packed already or has no layer to pack, or it cannot be packed because of its device,
+            its dtype, quantised weights, this version of PyTorch or this processor. The model is then unchanged.
 
     Example:
         >>> import decoding
@@ -69,10 +72,10 @@ def pack(model: AnyModel, *, tied: bool = True, small: int = SMALL) -> AnyModel:
 
 
 def unpack(model: AnyModel) -> AnyModel:
-    """Undo `pack`, in place: the plain layers with the weights they had, bit for bit. A plain model stays as it is.
+    """Undo `pack`, in place. The plain layers have their weights back, bit for bit; a plain model is left as it is.
 
     Args:
-        model: packed or not.
+        model: a model, packed or not.
 
     Returns:
         the model itself.
@@ -96,25 +99,25 @@ def is_packed(model: nn.Module) -> bool:
 
 @contextmanager
 def unpacked(model: Any) -> Iterator[None]:
-    """Plain layers for as long as the block takes, and then the same ones packed again."""
+    """Unpack a model for the length of a `with` block, then pack the same layers again."""
     names = [name for name, layer in model.named_modules() if isinstance(layer, PackedLinear)]
     shared = {name: "weight" in dict(model.get_submodule(name).named_parameters()) for name in names}
     unpack(model)
     try:
         yield
     finally:
-        for name in names:  # whoever was given the model may have wrapped a layer, as adapters do
+        for name in names:  # the block may have wrapped a layer, as adapters do
             layer = model.get_submodule(name)
             inner = f"{name}.base_layer" if hasattr(layer, "base_layer") else name
             model.set_submodule(inner, PackedLinear(model.get_submodule(inner), shared=shared[name]))
 
 
 class PackedLinear(nn.Module):
-    """A linear layer in oneDNN's layout: x (..., in) -> (..., out).
+    """A linear layer with its weight in oneDNN's layout: x (..., in) -> (..., out).
 
     Args:
-        layer: the plain one, `torch.nn.Linear` or transformers' `Conv1D`. shared: whether its weight is also another
-            layer's, and so is kept beside the packed one.
+        layer: the plain layer, a `torch.nn.Linear` or transformers' `Conv1D`.
+        shared: whether another layer uses the same weight, which is then kept beside the packed one.
     """
 
     def __init__(self, layer: Any, *, shared: bool) -> None:
@@ -132,7 +135,7 @@ class PackedLinear(nn.Module):
         return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
 
     def plain(self) -> nn.Module:
-        """The layer that was packed: its parameters are those that are left, and the weight as it was."""
+        """The plain layer, with its weight as it was before packing."""
         out, inner = self.out_features, self.in_features
         with torch.device("meta"):
             layer = Conv1D(out, inner) if self.transposed else nn.Linear(inner, out, bias=self.bias is not None)
@@ -147,13 +150,13 @@ class PackedLinear(nn.Module):
         return weight.t().contiguous() if self.transposed else weight
 
     def train(self, mode: bool = True) -> "PackedLinear":
-        """Evaluation mode is the only one."""
+        """Refuse training mode; a packed layer is always in evaluation mode."""
         if mode:
             raise RuntimeError("a packed model cannot be trained: decoding.unpack(model) first")
         return self
 
     def extra_repr(self) -> str:
-        """As of the plain layer."""
+        """The description of the layer in `repr(model)`, the same as for a plain layer."""
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
 
     def __deepcopy__(self, memo: dict) -> "PackedLinear":
@@ -176,13 +179,13 @@ class PackedLinear(nn.Module):
 
 
 def can_be_packed(layer: nn.Module) -> bool:
-    """Whether a layer is a linear one and nothing else: no subclass, no hooks, no forward of its own."""
+    """Whether a layer is a plain linear layer, without a subclass, hooks or a replaced `forward`."""
     hooks = (*layer._forward_hooks, *layer._forward_pre_hooks, *layer._backward_hooks, *layer._backward_pre_hooks)
     return type(layer) in (nn.Linear, Conv1D) and not hooks and "forward" not in vars(layer)
 
 
 def refuse_unsupported(device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> None:
-    """Raise ValueError where weights of this device and dtype cannot be packed, saying why."""
+    """Raise ValueError, with the reason, if weights of this device and dtype cannot be packed."""
     if torch.device(device).type != "cpu":
         raise ValueError(f"only weights on the CPU can be packed, and these are on {device}: load without pack=True")
     names = ("_reorder_linear_weight", "_linear_pointwise")

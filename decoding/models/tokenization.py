@@ -1,4 +1,4 @@
-"""Token ids back to texts: a continuation as it reads behind its prompt, and single tokens."""
+"""Decoding of token ids to text: continuations after their prompts, and single tokens."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -10,15 +10,15 @@ from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from scorers._common.loading import first_line, load_tokenizer
 
-SPACE = "\N{LOWER ONE EIGHTH BLOCK}"  # SentencePiece's
-BYTES = {character: byte for byte, character in bytes_to_unicode().items()}  # of byte-level pieces
+SPACE = "\N{LOWER ONE EIGHTH BLOCK}"  # stands for a space in SentencePiece
+BYTES = {character: byte for byte, character in bytes_to_unicode().items()}  # of byte-level BPE
 
 
 def tokenizer_of(model: PreTrainedModel) -> Any:
-    """The tokenizer that lies where the model came from.
+    """The tokenizer saved with the model, in the place from which the model was loaded.
 
     Raises:
-        ValueError: there is none, or the model came from nowhere.
+        ValueError: there is none, or the model was not loaded from anywhere.
     """
     place = model.config.name_or_path
     try:
@@ -30,10 +30,10 @@ def tokenizer_of(model: PreTrainedModel) -> Any:
 
 
 def read_behind(tokenizer: Any, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]) -> list[str]:
-    """The text of each continuation behind its prompt, without special tokens.
+    """The text of each continuation after its prompt, without special tokens.
 
-    Both are decoded together: on its own, a continuation loses its first space where the tokenizer is SentencePiece's.
-    A character of which the last token holds only a part is left out.
+    The two are decoded together, since SentencePiece tokenizers drop the first space of a continuation on its own. A
+    character that is incomplete at the end is left out.
     """
     decode, part = partial(tokenizer.batch_decode, skip_special_tokens=True), "\N{REPLACEMENT CHARACTER}"
     heads = [head.rstrip(part) for head in decode([list(prompt) for prompt in prompts])]
@@ -49,7 +49,7 @@ def without_padding(tokens: Tensor, mask: Tensor) -> list[list[int]]:
 
 
 class Pieces:
-    """The texts of single tokens. tokenizer: None where there is none; then a token is its number, "#5"."""
+    """The texts of single tokens. Without a tokenizer, a token is shown as its number, such as "#5"."""
 
     def __init__(self, tokenizer: Any = None) -> None:
         self.tokenizer = tokenizer
@@ -57,15 +57,15 @@ class Pieces:
         self.known: dict[int, str] = {}
 
     def __getitem__(self, token: int) -> str:
-        """How a token looks on its own: with its space, special ones by name, parts of a character as bytes."""
+        """The text of a token on its own: with its space, by name if special, as bytes if part of a character."""
         if token not in self.known:
             self.known[token] = self._look(token)
         return self.known[token]
 
     def behind(self, contexts: Sequence[Sequence[int]], tokens: Sequence[int]) -> list[str]:
-        """What each token adds to the text of its context; nothing, for a special one and a part of a character.
+        """The text that each token adds after its context. Special tokens and parts of a character add nothing.
 
-        The token that completes a character adds it. A context of some tokens will do.
+        The token that completes a character adds it. A few tokens of context are enough.
         """
         if self.tokenizer is None or not tokens:
             return ["" for _ in tokens]

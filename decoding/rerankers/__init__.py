@@ -1,4 +1,4 @@
-"""Which rows go on?"""
+"""Rerankers, which decide which texts of a prompt go on, and which one is returned."""
 
 from .rerank import BestOfN, Rerank
 from .search import Round

@@ -1,4 +1,4 @@
-"""Which rows go on: those whose text a scorer likes best behind the prompt. Krishna et al. 2022, RankGen."""
+"""Rerankers that keep the texts with the best scores after the prompt: Krishna et al. 2022, RankGen."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,32 +22,32 @@ PAPER = {"top_k": 50, "top_p": 0.9, "temperature": 1.0, "max_new_tokens": 115}
 class Rerank(Reranker):
     """Beam search by segments: Krishna et al. 2022, section 2.3 and figure 5.
 
-    Every hypothesis kept is continued `samples` times by `every` tokens, and of all continuations of a prompt the
-    `beams` that score best are kept, until all of those have ended; the best is returned. A hypothesis that has ended
-    competes on, but is neither continued nor copied. The first round draws beams x samples continuations. Equal
-    continuations count as one; of equal scores the first wins.
+    In each round, every row that was kept is continued `samples` times by `every` tokens. Of all continuations of a
+    prompt, the `beams` with the best scores are kept. This ends when all rows that were kept have ended; the best one
+    is returned. A row that has ended still competes, but is neither continued nor copied. The first round draws
+    beams x samples continuations. Equal continuations count as one. If scores are equal, the first wins.
 
-    The picker draws; without one the call must say `do_sample=True` (`decoding.generate` does). Behind a picker that
-    does not draw (`Greedy`, `ContrastiveSearch`) the i-th copy of a hypothesis begins with the i-th best choice.
-    The prompt is read once, and segments go on from the cache. Under `return_dict_in_generate` the output object has
-    `sequences_scores` (P,) and `rounds`, a list of `Round`: every text that was scored, with its score.
+    The picker draws. Without a picker the call must say `do_sample=True`, as `decoding.generate` does. After a picker
+    that does not draw (`Greedy`, `ContrastiveSearch`), the i-th copy of a row begins with the i-th best choice. The
+    prompt is read once, and segments go on from the cache. With `return_dict_in_generate` the output object has
+    `sequences_scores` (P,) and `rounds`, a list of `Round` with every text that was scored and its score.
 
     Args:
         scorer: a `scorers.Scorer`, or a function of (prefixes, continuations), two aligned lists of texts, that gives a
             number for each pair; higher is better.
         every: tokens of a segment, at least 1; None: the whole continuation, see `BestOfN`.
-        samples: continuations of each hypothesis, at least 1.
-        beams: hypotheses kept, at least 1.
-        tokenizer: the model's; None: the `tokenizer=` of the call, or else the one that lies where the model came from.
-        prefixes: what the scorer reads in the place of the prompts' own texts, one for each prompt; encoder-decoders
-            need it, whose prompts do not reach a decoder.
-        paper: as released: top-k 50 as well as nucleus 0.9, 115 tokens, and what follows the last . ? ! or ; is cut
-            off (to the token). `decoding.generate` sets these; elsewhere the call must say the same.
+        samples: continuations of each row, at least 1.
+        beams: rows kept for each prompt, at least 1.
+        tokenizer: the tokenizer of the model. None: the `tokenizer=` of the call, else the one saved with the model.
+        prefixes: texts that the scorer reads instead of the prompts, one for each prompt. They are needed with an
+            encoder-decoder, whose decoder does not see the prompt.
+        paper: use the settings of the released code: top-k 50 as well as nucleus 0.9, and 115 tokens, cut after the
+            last . ? ! or ; (to the token). `decoding.generate` sets these options; any other call must pass them.
 
     Raises:
-        TypeError: what is no scorer.
-        ValueError: a number out of range; a scorer that cannot judge unfinished texts, with `every`. With the call: a
-            picker that always takes the same, no tokenizer, other prefixes than prompts.
+        TypeError: the scorer is neither a `Scorer` nor a function.
+        ValueError: a number is out of range, or `every` is given with a scorer that cannot judge unfinished texts. In
+            the call: the picker always takes the same token, there is no tokenizer, or the number of prefixes is wrong.
 
     Example:
         >>> import decoding
@@ -80,21 +80,21 @@ class Rerank(Reranker):
 
     @property
     def width(self) -> int:  # type: ignore[override]
-        """Rows a prompt in the first round."""
+        """The number of rows for each prompt in the first round."""
         return self.beams * self.samples
 
     @property
     def streams(self) -> bool:  # type: ignore[override]
-        """Not with `paper`, which cuts the text returned at the end of a sentence."""
+        """False with `paper`, which cuts the returned text at the end of a sentence."""
         return not self.paper
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """The options of the paper, with `paper`; else none."""
+        """The options of the paper if `paper` is set, else none."""
         return dict(PAPER) if self.paper else {}
 
     def check(self, model: PreTrainedModel, generation_config: GenerationConfig) -> None:
-        """With `paper`, refuse a call with other options than the paper's."""
+        """Refuse a call whose options are not those of the paper, if `paper` is set."""
         for name in ("top_k", "top_p", "temperature"):
             value = getattr(generation_config, name)
             if self.paper and value != PAPER[name] and not (name == "temperature" and value is None):
@@ -103,7 +103,7 @@ class Rerank(Reranker):
             raise ValueError("Rerank(paper=True) pads what it cuts off: pass pad_token_id=")
 
     def start(self, hypotheses: Hypotheses, tokenizer: Any = None) -> SegmentSearch:
-        """The search of one call. The scorer reads the prefixes here."""
+        """Start the search of one call. The scorer reads the prefixes here."""
         context = hypotheses.contexts[0]
         tokenizer = self.tokenizer or tokenizer or tokenizer_of(context.model)
         prompts = without_padding(hypotheses.tokens, context.mask)
@@ -112,7 +112,7 @@ class Rerank(Reranker):
         prefixes = self.prefixes or tokenizer.batch_decode(prompts, skip_special_tokens=True)
         if len(prompts) % len(prefixes):
             raise ValueError(f"{len(prefixes)} prefixes for {len(prompts)} prompts: give one for each")
-        copies = len(prompts) // len(prefixes)  # of num_return_sequences
+        copies = len(prompts) // len(prefixes)  # num_return_sequences
         state = self.scorer.read([prefix for prefix in prefixes for _ in range(copies)])
         pad = pad_token_of(context.generation_config) if self.paper else None
         numbers = (self.every, self.samples, self.beams)
@@ -120,11 +120,11 @@ class Rerank(Reranker):
 
 
 class BestOfN(Rerank):
-    """n continuations of each prompt, of which the scorer's favourite is returned: `Rerank` with one segment.
+    """Draw n continuations of each prompt, and return the one with the best score: `Rerank` with one segment.
 
     Args:
         scorer, tokenizer, prefixes: see `Rerank`.
-        n: continuations, at least 1; the paper's over-generate-and-rerank takes 20.
+        n: continuations of each prompt, at least 1; over-generate-and-rerank in the paper draws 20.
 
     Example:
         >>> import decoding

@@ -1,4 +1,4 @@
-"""The search of one call of `Rerank`: what was scored, and which rows go on. Krishna et al. 2022, RankGen."""
+"""The search that `Rerank` runs in one call: Krishna et al. 2022, RankGen."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,21 +13,21 @@ from ..hypotheses import Hypotheses
 from ..models.tokenization import read_behind
 from ..parts import Search
 
-SENTENCE_ENDS = ".?!;"  # those of the released code
+SENTENCE_ENDS = ".?!;"  # as in the released code
 
 
 @dataclass(frozen=True)
 class Round:
-    """One round of scoring: N candidates, those of the first prompt first.
+    """One round of scoring. It has N candidates, those of the first prompt first.
 
     Attributes:
-        length: tokens of the longest continuation so far.
+        length: the number of tokens of the longest continuation so far.
         owners: the prompt of each candidate, from 0.
-        texts: the continuations.
-        scores: (N,) float32, what the scorer gave each; higher is better.
-        finished: whether each has ended.
-        kept: the candidates that went on, by their place here, best first.
-        rows: the row of each among the rows being decoded.
+        texts: the continuation of each candidate.
+        scores: (N,) float32, the score of each candidate; higher is better.
+        finished: whether each candidate has ended.
+        kept: the indices of the candidates that went on, best first.
+        rows: the row of each candidate among the rows being decoded.
     """
 
     length: int
@@ -40,14 +40,14 @@ class Round:
 
 
 class SegmentSearch(Search):
-    """A `Rerank` at work on one call: what the scorer has read, the scores it gave, and the rounds so far.
+    """The state of a `Rerank` in one call: what the scorer has read, the scores, and the rounds so far.
 
     Args:
         scorer, every, samples, beams: see `Rerank`.
-        tokenizer: the model's.
+        tokenizer: the tokenizer of the model.
         prompts: the tokens of each prompt, without padding.
-        state: what the scorer's `read` gave of the prefixes.
-        pad: () int64, what takes the place of tokens that are cut off at the end; None: nothing is cut off.
+        state: what the scorer's `read` returned for the prefixes.
+        pad: () int64, the token that replaces those cut off at the end; None: nothing is cut off.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class SegmentSearch(Search):
         self.scores: Tensor | None = None
 
     def __call__(self, hypotheses: Hypotheses) -> Tensor | None:
-        """At the end of a segment: the best rows of each prompt, those that go on in as many copies as samples."""
+        """The best rows of each prompt at the end of a segment, else None. A row that goes on is there `samples` times."""
         if self.every is None or hypotheses.continuation.shape[1] % self.every:
             return None
         rows = self.choose_rows(hypotheses, self.beams)
@@ -83,19 +83,19 @@ class SegmentSearch(Search):
         return rows
 
     def report(self) -> dict[str, Any]:
-        """What the output object says of the search."""
+        """The entries that the search adds to the output object."""
         return {"sequences_scores": self.scores, "rounds": self.rounds}
 
     def choose_rows(self, hypotheses: Hypotheses, n: int) -> Tensor:
         """The best n different rows of each prompt, best first, prompt by prompt: (R',) int64."""
         rows = candidates_of(hypotheses)
-        if not self.scorer.setwise:  # to a set-wise scorer, copies are votes
+        if not self.scorer.setwise:  # for a set-wise scorer, copies are votes
             rows = drop_repeats(rows)
         owners = [row.owner for row in rows]
         texts = read_behind(self.tokenizer, [self.prompts[owner] for owner in owners], [row.ids for row in rows])
         scores = self.score_texts(owners, texts)
         places = {row.place: i for i, row in enumerate(rows)}
-        ordered = sorted(rows, key=lambda row: -scores[places[row.place]])  # stable: of equals the first
+        ordered = sorted(rows, key=lambda row: -scores[places[row.place]])  # stable: of equal scores the first wins
         best = [
             [row for row in drop_repeats(ordered) if row.owner == prompt][:n] for prompt in range(hypotheses.prompts)
         ]
@@ -107,7 +107,7 @@ class SegmentSearch(Search):
         return torch.tensor([rows[i].place for i in kept], device=hypotheses.tokens.device)
 
     def score_texts(self, owners: list[int], texts: list[str]) -> list[float]:
-        """The score of each text. One that was scored before keeps its score, unless a score depends on the others."""
+        """The score of each text. A text scored before keeps its score, unless the scorer is set-wise."""
         scorer, pairs = self.scorer, list(zip(owners, texts, strict=True))
         new = pairs if scorer.setwise else [pair for pair in dict.fromkeys(pairs) if pair not in self.known]
         if new:
@@ -120,7 +120,7 @@ class SegmentSearch(Search):
         return [self.known[pair] for pair in pairs]
 
     def length_of_sentences(self, row: "Candidate") -> int:
-        """How many tokens reach to the end of the last whole sentence; all of them, if no sentence ends."""
+        """The number of tokens up to the end of the last whole sentence; all tokens, if no sentence ends."""
         prompt, ids = self.prompts[row.owner], row.ids
         heads = read_behind(self.tokenizer, [prompt] * len(ids), [ids[: i + 1] for i in range(len(ids))])
         end = max(heads[-1].rfind(mark) for mark in SENTENCE_ENDS) + 1
@@ -131,10 +131,10 @@ class Candidate(NamedTuple):
     """A row at the end of a segment.
 
     Attributes:
-        place: which row it is.
-        owner: its prompt.
+        place: the number of the row.
+        owner: the prompt of the row.
         ids: the tokens of its continuation, without padding.
-        finished: whether it has ended.
+        finished: whether the row has ended.
     """
 
     place: int
@@ -144,7 +144,7 @@ class Candidate(NamedTuple):
 
 
 def candidates_of(hypotheses: Hypotheses) -> list[Candidate]:
-    """A candidate for every row."""
+    """Make a candidate of every row."""
     columns = (hypotheses.owners, hypotheses.continuation, hypotheses.lengths, hypotheses.done)
     rows = zip(*(column.tolist() for column in columns), strict=True)
     return [Candidate(i, owner, ids[:length], done) for i, (owner, ids, length, done) in enumerate(rows)]

@@ -1,4 +1,4 @@
-"""Why was each token chosen? What is recorded, and the page that shows it."""
+"""Traces, which record why each token was chosen, and the page that shows one."""
 
 from .records import Trace
 

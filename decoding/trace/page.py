@@ -1,7 +1,11 @@
-"""A trace as a page: one file that needs no network, rendered from `page/`.
+"""A trace as an HTML page: one file that needs no network, rendered from `page/`.
 
-No text of a model is ever read as markup: jinja2 escapes what it writes, the data are JSON without `<`, the page's
-script makes text nodes alone, and its policy runs no script but that one, known by its hash.
+A model's text is never read as markup:
+
+- jinja2 escapes what it inserts;
+- the data are JSON without `<`;
+- the page's script makes only text nodes;
+- the page's policy allows only that script, by its hash.
 """
 
 from collections.abc import Mapping
@@ -16,7 +20,7 @@ SCRIPTS = ("elements.js", "base.js", "text.js", "why.js", "tree.js", "start.js")
 
 
 def make_page(trace: Mapping[str, Any], title: str) -> str:
-    """The page of what `Trace.to_dict` gives.
+    """Make the page that shows a trace, given as `Trace.to_dict` returns it.
 
     Example:
         >>> shown = make_page({"format": "decoding.trace", "version": 1, "calls": []}, "<b>")
@@ -34,9 +38,9 @@ def make_page(trace: Mapping[str, Any], title: str) -> str:
 
 
 def make_frame(page: str) -> str:
-    """A page inside another one, as notebooks show it: a sandbox, so that neither touches the other.
+    """Make a frame that shows a page inside a notebook. It is a sandbox, so neither page can change the other.
 
-    The frame gets the height that it asks for, and the theme of what is around it.
+    The frame gets the height that it asks for, and the theme of the notebook.
     """
     name = f"trace-{uuid4().hex}"
     script = Markup(read_source("decoding.trace", "frame.js"))
@@ -44,7 +48,7 @@ def make_frame(page: str) -> str:
 
 
 def texts_of(trace: Mapping[str, Any]) -> Any:
-    """(decoder, prompt, continuation) of every row, for readers without scripts."""
+    """(decoder, prompt, continuation, index) of every row, for browsers that run no scripts."""
     for call in trace["calls"]:
         for index, last in enumerate(call["rows"]):
             chain, node = [], last

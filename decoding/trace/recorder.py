@@ -1,4 +1,4 @@
-"""What fills a trace: it watches the loop, and changes nothing."""
+"""The recorder, which fills a trace. It watches the decoding loop and changes nothing in it."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,19 +14,19 @@ from ..parts import Picker, Search
 from ..row_states import State
 from .records import Call, Candidate, Choice, Selection, Trace
 
-NODE = State[Tensor]("trace.choice")  # (R,) int64, the last choice of each row, -1 behind the prompt
-WINDOW = 16  # tokens that say how the next one reads
+NODE = State[Tensor]("trace.choice")  # (R,) int64, the last choice of each row; -1 before its first choice
+WINDOW = 16  # the text of a token is decoded after this many tokens before it
 
 
 class TraceRecorder:
     """Adds a call to a trace, choice by choice.
 
     Args:
-        trace: to be filled.
-        hypotheses: with a row for each prompt.
-        mask: (P, T) of the prompts, 0 for padding.
-        search: of the call's reranker, if it has one.
-        tokenizer: the call's; None: see `Trace`.
+        trace: the trace to fill.
+        hypotheses: the hypotheses at the start of the call, with a row for each prompt.
+        mask: (P, T) mask of the prompts, 0 for padding.
+        search: the search of the call's reranker, if it has one.
+        tokenizer: the tokenizer of the call; None: see `Trace`.
     """
 
     def __init__(
@@ -39,9 +39,9 @@ class TraceRecorder:
         mask = mask[:, mask.shape[1] - tokens.shape[1] :]  # a prompt of embeddings has no tokens
         self.prompts = without_padding(tokens, mask)
         self.padding = [tokens.shape[1] - len(prompt) for prompt in self.prompts]
-        self.picked: list[int] = []  # the last choice of each row, before a reranker says which go on
+        self.picked: list[int] = []  # the last choice of each row, before a reranker selects rows
         self.call = Call(
-            model=Path(model.config.name_or_path).name or type(model).__name__,  # a folder's place is the machine's
+            model=Path(model.config.name_or_path).name or type(model).__name__,  # the name only, not its path
             guides=[describe_part(guide) for guide, _ in hypotheses.guides],
             prompts=[self._pieces_of_prompt(prompt) for prompt in self.prompts],
         )
@@ -49,12 +49,12 @@ class TraceRecorder:
         hypotheses.state[NODE] = torch.full_like(hypotheses.owners, -1)
 
     def name_parts(self, parts: Sequence[Any], picker: Picker) -> None:
-        """Set the names of the parts, and what the picker's terms mean."""
+        """Record the names of the parts, and what the picker's terms mean."""
         self.call.decoder = ", ".join(map(describe_part, parts))
         self.call.rule, self.call.meanings = picker.rule, picker.terms
 
     def add_choices(self, hypotheses: Hypotheses) -> None:
-        """After a picker: what each row took, and what it chose from."""
+        """Record what each row took and what it chose from. Called after each picker step."""
         nodes = hypotheses.state[NODE].tolist()
         rows = (~hypotheses.done).nonzero().flatten()
         tokens = hypotheses.tokens[rows, -1]
@@ -87,7 +87,7 @@ class TraceRecorder:
         hypotheses.state[NODE] = torch.tensor(nodes, device=hypotheses.owners.device)
 
     def add_rows(self, hypotheses: Hypotheses) -> None:
-        """After a reranker, or where there is none: the rows that go on."""
+        """Record the rows that go on. Called at the end of each step, after the reranker if there is one."""
         nodes, lengths = hypotheses.state[NODE].tolist(), hypotheses.lengths.tolist()
         self.call.rows = [self._last_choice(node, length) for node, length in zip(nodes, lengths, strict=True)]
         rounds = (self.search.report().get("rounds") or []) if self.search else []
@@ -107,7 +107,7 @@ class TraceRecorder:
             self._add_selection_without_scores(nodes, hypotheses)
 
     def _add_selection_without_scores(self, nodes: list[int], hypotheses: Hypotheses) -> None:
-        """A reranker that tells no scores: what went on is seen by the rows that are left."""
+        """Record a selection of a reranker that reports no scores, from the rows that are left."""
         candidates = list(dict.fromkeys(self.picked))
         finished = dict(zip(nodes, hypotheses.done.tolist(), strict=True))
         texts = ["".join(choice.text for choice in self.call.chain(node)) for node in candidates]
@@ -124,7 +124,7 @@ class TraceRecorder:
         )
 
     def _candidates(self, token: int, owner: int, view: "View") -> tuple[Candidate, ...]:
-        """The tokens that a row chose from; the token alone, where its picker did not ask for the distribution."""
+        """The tokens that a row chose from. Only the chosen token, if the picker did not ask for the distribution."""
         if not view.logps:
             return (Candidate(token, self.pieces[token], ()),)
         padding = self.padding[owner]
@@ -142,7 +142,7 @@ class TraceRecorder:
         return [(id, text or self.pieces[id]) for id, text in zip(ids, texts, strict=True)]
 
     def _recent_tokens(self, owner: int, node: int) -> list[int]:
-        """The last tokens of a row."""
+        """The last `WINDOW` tokens of a row, prompt included."""
         found: list[int] = []
         last = None if node < 0 else node
         while last is not None and len(found) < WINDOW:
@@ -151,7 +151,7 @@ class TraceRecorder:
         return [*self.prompts[owner], *found[::-1]][-WINDOW:]
 
     def _last_choice(self, node: int, length: int) -> int | None:
-        """The choice that a row of `length` tokens ends with: a reranker may cut texts at a sentence's end."""
+        """The last choice of a row cut to `length` tokens: a reranker may cut texts at the end of a sentence."""
         chain = []
         last = None if node < 0 else node
         while last is not None:
@@ -164,12 +164,12 @@ class View(NamedTuple):
     """What one row chose from.
 
     Attributes:
-        rank: of the token taken, by guided probability, from 1.
-        entropy: of the guided distribution, in nats.
-        logps: by token, most probable first: its log-probability by the model, and after each guide.
-        terms: by token, what the picker says of it; empty for a token that it did not weigh.
-        places: by token, the columns of the text that the picker names.
-        weights: of the terms that "score" is the weighted sum of.
+        rank: the rank of the chosen token by guided probability, from 1.
+        entropy: the entropy of the guided distribution, in nats.
+        logps: for each token, most probable first, its log-probability by the model, then after each guide.
+        terms: for each token, the picker's terms by name; empty for a token that it did not weigh.
+        places: for each token, the columns of the text that the picker names.
+        weights: the weights of the terms whose weighted sum is "score".
     """
 
     rank: int | None = None
@@ -184,9 +184,9 @@ def views_of_rows(seen: Seen, source: Tensor, tokens: Tensor, n: int) -> list[Vi
     """The view of each of R rows.
 
     Args:
-        seen: what they were chosen from.
-        source: (R,) int64, the row of `seen` that each was chosen from.
-        tokens: (R,) int64, what each took.
+        seen: what the picker saw in this step.
+        source: (R,) int64, the row of `seen` from which each row chose.
+        tokens: (R,) int64, the token that each row took.
         n: how many tokens of a distribution to keep.
     """
     logps = [stage[source].float().log_softmax(-1) for stage in (seen.logits, *seen.stages)]  # (R, V) each
@@ -201,7 +201,7 @@ def views_of_rows(seen: Seen, source: Tensor, tokens: Tensor, n: int) -> list[Vi
     ranks = (1 + (guided > guided.gather(-1, tokens[:, None])).sum(-1)).tolist()
     entropies = torch.special.entr(guided.exp()).sum(-1).tolist()
     terms = terms_of_rows(said, source, ids, guided.shape[-1])
-    always = 1 + own.shape[1]  # the token taken and the model's own are kept even where they are forbidden
+    always = 1 + own.shape[1]  # the chosen token and the model's best ones are kept even if they are forbidden
     views = []
     for row, some in enumerate(ids.tolist()):
         kept = kept_tokens(some, values[row], always)
@@ -213,13 +213,13 @@ def views_of_rows(seen: Seen, source: Tensor, tokens: Tensor, n: int) -> list[Vi
 
 
 def terms_of_rows(said: Explanation, source: Tensor, ids: Tensor, vocabulary: int) -> list[dict[int, dict[str, Any]]]:
-    """What a picker says of each token in each of R rows, by token and name.
+    """The picker's terms for each token in each of R rows, by token and name.
 
     Args:
-        said: of the rows of the logits.
+        said: the picker's explanation, for the rows of the logits.
         source: (R,) int64, see `views_of_rows`.
-        ids: (R, m) int64, the tokens to look at, where the picker weighed the whole vocabulary.
-        vocabulary: V.
+        ids: (R, m) int64, the tokens to look up, if the picker weighed the whole vocabulary.
+        vocabulary: V, the number of tokens.
     """
     if said.tokens is None:
         rows = source[:, None]
@@ -236,7 +236,7 @@ def terms_of_rows(said: Explanation, source: Tensor, ids: Tensor, vocabulary: in
 def split_terms(
     by_token: Mapping[int, Mapping[str, Any]],
 ) -> tuple[dict[int, dict[str, float | None]], dict[int, dict[str, int]]]:
-    """Terms that are numbers, and those that are places in the text: whole numbers."""
+    """Split terms by token into numbers (floats) and places in the text (integers)."""
     numbers: dict[int, dict[str, float | None]] = {}
     places: dict[int, dict[str, int]] = {}
     for id, terms in by_token.items():
@@ -246,12 +246,12 @@ def split_terms(
 
 
 def kept_tokens(ids: list[int], values: list[list[float]], always: int) -> dict[int, tuple[float | None, ...]]:
-    """The log-probabilities of the tokens that a trace shows of one row, most probable first.
+    """The log-probabilities of the tokens that a trace shows for one row, most probable first.
 
     Args:
-        ids: m tokens, some of them twice; -1 is none.
-        values: m lists, the log-probability at each stage.
-        always: so many of the first are kept even where they are forbidden; others are not.
+        ids: m tokens, perhaps with repeats; -1 stands for no token.
+        values: m lists with the log-probability of each token at each stage.
+        always: how many of the first tokens are kept even if they are forbidden.
     """
     found: dict[int, tuple[float | None, ...]] = {}
     for i, (id, stages) in enumerate(zip(ids, values, strict=True)):
@@ -262,17 +262,17 @@ def kept_tokens(ids: list[int], values: list[list[float]], always: int) -> dict[
 
 
 def weight_of(weight: float | Tensor, source: Tensor, row: int) -> float:
-    """The weight in one row; a tensor has one for each row of the logits."""
+    """The weight in one row. A tensor has a weight for each row of the logits."""
     return float(weight.flatten()[source[row]]) if isinstance(weight, Tensor) else float(weight)
 
 
 def round_number(value: float) -> float | None:
-    """A finite number to six digits; None for others, which JSON does not have."""
+    """Round a finite number to six digits. None for nan and infinity, which JSON does not have."""
     return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
 def find_tokenizer(model: Any, *given: Any) -> Any:
-    """The first tokenizer that is given, else the model's own, else None."""
+    """The first given tokenizer that is not None, else the model's own, else None."""
     for tokenizer in given:
         if tokenizer is not None:
             return tokenizer
@@ -283,7 +283,7 @@ def find_tokenizer(model: Any, *given: Any) -> Any:
 
 
 def describe_part(part: Any) -> str:
-    """A part as it was written, or nearly: without addresses in memory, and without whole models."""
+    """Describe a part as it was written, but without addresses in memory and without whole models."""
     text = repr(part)
     if " at 0x" not in text and "\n" not in text and len(text) <= 160:
         return text

@@ -1,4 +1,4 @@
-"""What was decided in every step, from what and why: a plain record, which JSON holds and a page shows."""
+"""The records of a trace: what was chosen in every step, from which candidates, and why."""
 
 import json
 from collections.abc import Mapping
@@ -14,12 +14,13 @@ FORMAT = {"format": "decoding.trace", "version": 1}
 
 @dataclass(frozen=True)
 class Candidate:
-    """A token that might have been chosen.
+    """A token that could have been chosen.
 
     Attributes:
-        id, text: the token, and the text that it stands for.
-        logps: its log-probability, in nats: by the model, then after each guide. None where it is forbidden.
-        terms: what the picker says of it by name, see `Hypotheses.explain`; empty for a token that it did not weigh.
+        id: the token.
+        text: the text that it stands for.
+        logps: its log-probability in nats, by the model, then after each guide. None where it is forbidden.
+        terms: the picker's terms by name, see `Hypotheses.explain`; empty for a token that it did not weigh.
         places: the earlier tokens that the picker names, counted from 0 over prompt and continuation; None for one
             outside them.
     """
@@ -32,7 +33,7 @@ class Candidate:
 
     @property
     def shifts(self) -> tuple[float | None, ...]:
-        """What each guide added to the log-probability; None where the token is forbidden before it or after."""
+        """What each guide added to the log-probability. None where the token is forbidden before or after the guide."""
         pairs = zip(self.logps, self.logps[1:], strict=False)
         return tuple(None if before is None or after is None else after - before for before, after in pairs)
 
@@ -41,20 +42,20 @@ class Candidate:
 class Choice:
     """A token appended to a row.
 
-    Where a picker never asked for the distribution, `rank` and `entropy` are None, and the token is the only candidate,
+    If the picker did not ask for the distribution, `rank` and `entropy` are None, and the token is the only candidate,
     without log-probabilities.
 
     Attributes:
         prompt: the prompt whose row this is, from 0.
-        parent: the choice before it in that row, by its place in `Call.choices`; None for the first.
+        parent: the index in `Call.choices` of the choice before it in that row; None for the first.
         id: the token.
-        text: what it added to the text. Nothing, if it is a special token, or a part of a character that a later token
-            completes.
-        score: see `Step`.
-        rank: of the token by guided probability, from 1.
-        entropy: of the guided distribution, in nats.
-        candidates: most probable first, by guided probability; the token is one of them.
-        weights: of the terms whose weighted sum is the term "score".
+        text: the text that it added. This is empty for a special token, and for a part of a character that a later
+            token completes.
+        score: the step score, see `Step`.
+        rank: the rank of the token by guided probability, from 1.
+        entropy: the entropy of the guided distribution, in nats.
+        candidates: the candidates, most probable first by guided probability; the token is one of them.
+        weights: the weights of the terms whose weighted sum is the term "score".
     """
 
     prompt: int
@@ -75,15 +76,15 @@ class Choice:
 
 @dataclass(frozen=True)
 class Selection:
-    """A moment when a reranker said which rows go on, of N candidates.
+    """A decision of a reranker: which of N candidate rows go on.
 
     Attributes:
-        length: tokens of the longest continuation so far.
-        choices: the last choice of each candidate, by its place in `Call.choices`.
-        texts: the continuations.
-        scores: of each; None where the reranker does not say.
-        finished: whether each has ended; None where that is not known.
-        kept: the candidates that went on, by their place here, best first.
+        length: the number of tokens of the longest continuation so far.
+        choices: the index in `Call.choices` of the last choice of each candidate.
+        texts: the continuation of each candidate.
+        scores: the score of each candidate; None if the reranker does not report it.
+        finished: whether each candidate has ended; None if that is not known.
+        kept: the indices of the candidates that went on, best first.
     """
 
     length: int
@@ -99,16 +100,16 @@ class Call:
     """One call of a decoder.
 
     Attributes:
-        decoder: its parts, as they are written.
-        model: its name, or its class.
-        rule: what the picker takes, in a phrase.
-        meanings: what each of the picker's terms means.
-        guides: their names in order, the call's own processors last.
+        decoder: the parts of the decoder, as they are written in code.
+        model: the name of the model, or its class.
+        rule: a phrase that says which token the picker takes.
+        meanings: the meaning of each of the picker's terms.
+        guides: the names of the guides in order, the call's own processors last.
         prompts: the tokens of each prompt, as (id, text).
-        choices: of all rows, those that were dropped included; each row is a chain of parents.
-        rows: the last choice of each present row, by its place in `choices`, None where nothing was chosen. In the end
-            these are the sequences returned.
-        selections: what a reranker decided, in order.
+        choices: the choices of all rows, also of rows that were dropped; each row is a chain of parents.
+        rows: the index in `choices` of the last choice of each present row; None if nothing was chosen. At the end of
+            the call, these are the sequences returned.
+        selections: the decisions of the reranker, in order.
     """
 
     decoder: str = ""
@@ -122,11 +123,11 @@ class Call:
     selections: list[Selection] = field(default_factory=list)
 
     def row(self, index: int = 0) -> list[Choice]:
-        """The choices of one of the `rows`, first to last."""
+        """The choices of one of the `rows`, from first to last."""
         return self.chain(self.rows[index])
 
     def chain(self, last: int | None) -> list[Choice]:
-        """The choices that lead to one, first to last, itself included."""
+        """The choices up to and including the choice `last`, from first to last."""
         found: list[Choice] = []
         while last is not None:
             found.append(self.choices[last])
@@ -135,20 +136,25 @@ class Call:
 
 
 class Trace:
-    """Why each token was chosen. Hand it to a call, and it is filled; tokens and draws are the same with it.
+    """A record of why each token was chosen. Pass it to a call, which fills it and still returns the same tokens.
 
-    `decoding.generate(model, ..., trace=trace)`, `model.generate(..., custom_generate=decoder, trace=trace)` and
-    `decoder.stream(model, ..., trace=trace)` fill it as they go; it can be read at any time, also after a call that was
-    interrupted. Each call adds a `Call` to `calls`. In a notebook it shows itself.
+    These calls fill it step by step:
+
+    - `decoding.generate(model, ..., trace=trace)`;
+    - `model.generate(..., custom_generate=decoder, trace=trace)`;
+    - `decoder.stream(model, ..., trace=trace)`.
+
+    Each call adds a `Call` to `calls`. You can read the trace at any time, also after a call that was interrupted. A
+    notebook shows it as a page.
 
     Args:
-        tokenizer: for the texts; None: the call's `tokenizer=`, or the one that lies where the model came from, or
-            else there are numbers.
-        n: how many tokens to keep of each distribution, at least 1: the n most probable after all guides and, where
-            there are guides, of the model's own; those that the picker weighed are always kept.
+        tokenizer: used to show tokens as text. None: the call's `tokenizer=`, else the one saved with the model; if
+            there is none, tokens are shown as numbers.
+        n: how many tokens to keep of each distribution, at least 1. These are the n most probable after all guides and,
+            if there are guides, the n most probable by the model. Tokens that the picker weighed are always kept.
 
     Raises:
-        ValueError: n out of range.
+        ValueError: n is out of range.
 
     Example:
         >>> import decoding
@@ -177,19 +183,19 @@ class Trace:
     __hash__ = None  # type: ignore[assignment]
 
     def to_dict(self) -> dict[str, Any]:
-        """Dicts, lists, strings, booleans, None and finite numbers alone; docs/methods/traces.md describes them."""
+        """The trace as plain data that JSON can hold. docs/methods/traces.md describes the format."""
         return {**FORMAT, "calls": [pack_call(call) for call in self.calls]}
 
     def to_json(self) -> str:
-        """The same as JSON; `from_json` reads it."""
+        """The trace as JSON, which `from_json` reads."""
         return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
     @classmethod
     def from_dict(cls, packed: Mapping[str, Any]) -> "Trace":
-        """What `to_dict` gave.
+        """The trace that `to_dict` made plain data of.
 
         Raises:
-            ValueError: it is no trace, or one of another version.
+            ValueError: this is not a trace, or it has another version.
         """
         if not isinstance(packed, Mapping) or packed.get("format") != FORMAT["format"]:
             raise ValueError("this is no trace: give what Trace.to_dict or Trace.to_json made")
@@ -204,24 +210,24 @@ class Trace:
 
     @classmethod
     def from_json(cls, text: str) -> "Trace":
-        """What `to_json` gave.
+        """The trace that `to_json` wrote.
 
         Raises:
-            ValueError: it is not JSON, no trace, or one of another version.
+            ValueError: this is not JSON or not a trace, or it has another version.
         """
         return cls.from_dict(json.loads(text))
 
     def to_html(self, title: str = "Why these tokens?") -> str:
-        """A page that shows it: one file, without a network; what models wrote is never read as markup."""
+        """An HTML page that shows the trace: one file that needs no network. A model's text is never read as markup."""
         from .page import make_page
 
         return make_page(self.to_dict(), title)
 
     def save(self, file: str | Path) -> Path:
-        """Write it, as the file's ending says: .html or .json. In one move: no reader meets half a file.
+        """Write the trace to a file that ends in .html or .json. The file appears whole, never in part.
 
         Raises:
-            ValueError: another ending.
+            ValueError: the file has another ending.
         """
         file = Path(file)
         if file.suffix not in (".html", ".json"):
@@ -236,7 +242,7 @@ class Trace:
 
 
 def pack_call(call: Call) -> dict[str, Any]:
-    """A call as plain data; the text of each token stands once, in "vocabulary"."""
+    """A call as plain data. The text of each token is stored only once, in "vocabulary"."""
     texts = {token.id: token.text for choice in call.choices for token in choice.candidates}
     return {
         "decoder": call.decoder,
@@ -253,7 +259,7 @@ def pack_call(call: Call) -> dict[str, Any]:
 
 
 def pack_choice(choice: Choice) -> dict[str, Any]:
-    """A choice as plain data: a list of numbers, one a candidate, for each stage, term and place."""
+    """A choice as plain data. Each term and place is a list with an entry for each candidate."""
     some = choice.candidates
     columns = {
         kind: {name: [getattr(token, kind).get(name) for token in some] for name in names_of(choice, kind)}
@@ -268,12 +274,12 @@ def pack_choice(choice: Choice) -> dict[str, Any]:
 
 
 def names_of(choice: Choice, kind: str) -> list[str]:
-    """The names of the terms, or of the places, that any candidate has."""
+    """The names of all terms, or of all places, that the candidates have."""
     return list(dict.fromkeys(name for token in choice.candidates for name in getattr(token, kind)))
 
 
 def unpack_call(packed: Mapping[str, Any]) -> Call:
-    """The call that `pack_call` made plain data of."""
+    """The call that `pack_call` turned into plain data."""
     texts = packed["vocabulary"]
     choices = []
     for choice in packed["choices"]:
