@@ -322,11 +322,11 @@ def test_a_device_that_is_not_there():
     from transformers import GPT2Config
 
     from decoding.models import loading as models
-    from scorers import encoding
+    from scorers._common import loading
 
     for load in (
         lambda: models.load_model("x", GPT2Config(), device="cuda"),
-        lambda: encoding.load_model(None, "x", device="cuda"),
+        lambda: loading.load_model(None, "x", device="cuda"),
     ):
         with pytest.raises(ValueError, match="no device 'cuda': ") as caught:
             load()
