@@ -125,7 +125,7 @@ def is_documented(node: ast.AST) -> bool:
     return isinstance(node, kinds) and ast.get_docstring(node) is not None
 
 
-def test_tests_mirror_the_packages_and_take_helpers_from_support_alone():
+def test_tests_take_helpers_from_support_alone():
     files = list((ROOT / "tests").rglob("test_*.py"))
     assert len(files) >= 50
     for file in files:
@@ -136,6 +136,62 @@ def test_tests_mirror_the_packages_and_take_helpers_from_support_alone():
                     *(alias.name for alias in node.names if (node.module or "").startswith("tests")),
                 ]
                 assert not any(part.startswith("test_") for name in named for part in name.split(".")), (file, named)
+
+
+# Modules without a test file of their name, and where their tests are. The test of decoding/guides/steer.py is
+# tests/decoding/guides/test_steer.py: whoever looks for the tests of a module finds them by its name.
+ELSEWHERE = {
+    # what a command does is seen in its calls
+    "decoding.__main__": "commands/test_decoding.py",
+    "decoding.demo": "commands/test_decoding.py",
+    "decoding.finetune": "commands/test_finetune.py",
+    "decoding.steer": "commands/test_steer.py",
+    "decoding.methods": "commands/test_options.py",
+    "decoding.jobs.continuation": "commands/test_decoding.py",
+    "decoding.jobs.prompts": "commands/test_decoding.py",
+    "decoding.jobs.results": "commands/test_decoding.py",
+    "decoding.jobs.synthesis": "commands/test_steer.py",
+    "decoding.jobs.fine_tuning.folder": "commands/test_finetune_runs.py",
+    "decoding.jobs.fine_tuning.model_card": "commands/test_finetune_runs.py",
+    "decoding.jobs.fine_tuning.settings": "commands/test_finetune.py",
+    "decoding.jobs.fine_tuning.trainer": "commands/test_finetune.py",
+    "decoding.jobs.fine_tuning.training": "commands/test_finetune.py",
+    "scorers._common.commands": "commands/test_options.py",
+    "scorers._common.interrupts": "commands/test_interrupts.py",
+    "scorers._common.options": "commands/test_options.py",
+    "scorers._common.part_options": "commands/test_options.py",
+    "scorers._common.ranges": "commands/test_options.py",
+    "scorers._common.terminal": "commands/test_start.py",
+    "scorers.ranker_training.job": "scorers/test_train.py",
+    "scorers.ranker_training.options": "scorers/test_train.py",
+    # parts of a context: any program of calls must give what plain forwards give
+    "decoding.engine.forwards": "decoding/engine/test_context.py",
+    "decoding.engine.prepared_prompt": "decoding/engine/test_context.py",
+    "decoding.engine.row_state": "decoding/engine/test_context.py",
+    "decoding.engine.transformers_api": "project/test_private_api.py",
+    # what scorers read with: the law of every scorer, that a batch is its texts alone
+    "scorers.encoding": "scorers/test_scorer.py",
+    "scorers.language_model": "scorers/test_scorer.py",
+    # the kit's own parts, which its checks are made of
+    "decoding.testing.stub_parts": "decoding/testing/test_checks.py",
+}
+
+
+def test_every_module_has_a_test_file_of_its_name():
+    tests = ROOT / "tests"
+    without, seen = set(), 0
+    for name, file in MODULES.items():
+        if file.name == "__init__.py" or (
+            name.startswith("benchmarks.") and not name.startswith("benchmarks.metrics.")
+        ):
+            continue
+        seen += 1
+        folder, _, own = name.replace(".", "/").rpartition("/")
+        if not (tests / folder / f"test_{own}.py").exists():
+            without.add(name)
+    assert seen >= 110
+    assert without == ELSEWHERE.keys(), "give the module a test file of its name, or take it out of ELSEWHERE"
+    assert not [file for file in ELSEWHERE.values() if not (tests / file).exists()]
 
 
 @pytest.mark.slow
