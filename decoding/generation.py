@@ -14,6 +14,7 @@ from transformers.generation.streamers import BaseStreamer
 from .decoder import Decoder
 from .engine.prepared_prompt import TEXT
 from .engine.prompt_checks import refuse_mask, refuse_shape
+from .engine.transformers_api import GIVEN_CACHE_NAMES
 from .pickers.contrastive_search import ContrastiveSearch
 from .trace.records import Trace
 
@@ -46,8 +47,8 @@ def generate(
         trace: is told what was chosen in every step, from what and why; tokens are the same with it. See `Trace`.
         share: whether rows may share the past that they have in common, which is faster; see `Decoder`.
         generate_kwargs: everything `model.generate` takes: `attention_mask`, `max_new_tokens`, `temperature`,
-            `stop_strings` with `tokenizer` (which `Rerank` uses too), `num_return_sequences`, `past_key_values`,
-            `return_dict_in_generate`, ...
+            `stop_strings` with `tokenizer` (which `Rerank` uses too), `num_return_sequences`, `cache`
+            (before transformers 5.24 `past_key_values`), `return_dict_in_generate`, ...
 
     Returns:
         what `model.generate` returns: (P, T) int64, or its output object under `return_dict_in_generate`.
@@ -94,7 +95,7 @@ def refuse_inputs(model: Any, inputs: Any, kwargs: dict[str, Any]) -> None:
     for given in (inputs, kwargs.get("input_ids")):
         if given is not None:
             refuse_shape(given)
-            if kwargs.get("past_key_values") is None:  # of whose tokens the mask may tell too
+            if all(kwargs.get(name) is None for name in GIVEN_CACHE_NAMES):  # of whose tokens the mask may tell too
                 refuse_mask(given, kwargs.get("attention_mask"))
 
 

@@ -11,6 +11,7 @@ from transformers.generation import GenerateDecoderOnlyOutput, GenerateEncoderDe
 from transformers.generation.streamers import BaseStreamer
 
 from .engine.caches import gather_rows
+from .engine.transformers_api import DEFAULT_CACHE_NAME
 from .hypotheses import Hypotheses, Step
 from .parts import Search
 
@@ -84,7 +85,7 @@ class OutputCollector:
         context = hypotheses.contexts[0]
         found |= (report := self.search.report() if self.search else {})
         found["sequences"] = hypotheses.tokens
-        found["past_key_values"] = context.close(hypotheses.continuation.shape[1])
+        found[DEFAULT_CACHE_NAME] = context.close(hypotheses.continuation.shape[1])
         if (encoder := context.encoder_outputs) is None:
             return (Reranked if report else GenerateDecoderOnlyOutput)(**found)
         for name in ("attentions", "hidden_states"):

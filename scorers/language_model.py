@@ -23,6 +23,7 @@ from transformers.cache_utils import Cache, DummyLayer, DynamicLayer, DynamicSli
 from .encoding import batches, context_length, distinct, evaluating, pad, tokenise, wide
 
 Span = tuple[list[int], list[int]]  # head: the given tokens; tail: the tokens after it, whose probability is computed
+CACHE_NAMES = ("cache", "past_key_values")  # of keys and values, since transformers 5.24 and before
 # other layers keep a state that takes one token at a time
 FORKABLE = (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer)
 
@@ -32,10 +33,12 @@ class Shelf:
     """The cache of a batch of prefixes, each without its last token.
 
     Args:
+        name: under which the model gives its cache, and takes it.
         cache: the cache of transformers.
         mask: (B, T) attention mask, padded on the left.
     """
 
+    name: str
     cache: Any
     mask: Tensor
 
@@ -171,11 +174,12 @@ class LanguageModel:
         inputs = pad([{"input_ids": row} for row in rows], 0, self.model.device, side="left")
         positions = (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)
         out = forward(self.model, 1, position_ids=positions, use_cache=True, **inputs)
-        cache: Any = getattr(out, "past_key_values", None)
+        name = next((name for name in CACHE_NAMES if name in out), "")
+        cache: Any = out[name] if name else None
         layers = getattr(cache, "layers", None) if isinstance(cache, Cache) else None
         if not layers or not all(type(layer) in FORKABLE for layer in layers):
             return None
-        return Shelf(cache, inputs["attention_mask"])
+        return Shelf(name, cache, inputs["attention_mask"])
 
     def _continue(self, shelf: Shelf, rows: list[int], spans: list[Span]) -> Tensor:
         row = torch.tensor(rows, device=shelf.mask.device)
@@ -186,8 +190,8 @@ class LanguageModel:
         limit = self.context and self.context - 1  # padding may stand beyond the last position
         positions = positions.clamp(max=limit) if limit else positions
         cache = fork(shelf.cache, row)
-        inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": positions, "past_key_values": cache}
-        out = forward(self.model, None, **inputs)
+        inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": positions, shelf.name: cache}
+        out = forward(self.model, None, use_cache=True, **inputs)
         return log_p(out.logits, [0] * len(spans), [tail for _, tail in spans])
 
 
@@ -240,7 +244,7 @@ def forward(model: Any, last: int | None, **inputs: Any) -> Any:
     takes = inspect.signature(inner.forward).parameters
     if last is not None:
         inputs["logits_to_keep"] = last
-    inputs.setdefault("use_cache", "past_key_values" in inputs)
+    inputs.setdefault("use_cache", False)
     optional = ("position_ids", "logits_to_keep", "use_cache")
     return model(**{k: v for k, v in inputs.items() if k not in optional or k in takes}, return_dict=True)
 

@@ -17,6 +17,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 from transformers import StoppingCriteria, StoppingCriteriaList
 
+from decoding.engine.transformers_api import DEFAULT_CACHE_NAME
+
 TEXT = "The history of the deep sea is a history of people who went down in small boats. "
 
 
@@ -137,7 +139,7 @@ def count(way: Way) -> Cost:
 
     def seen(_: Any, __: Any, out: Any) -> None:
         cost.forwards += 1
-        caches.add(out.past_key_values)
+        caches.add(out[DEFAULT_CACHE_NAME])
         cost.cache = max(cost.cache, held(caches))
 
     for model in dict.fromkeys(way.models):

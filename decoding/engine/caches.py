@@ -9,6 +9,8 @@ from transformers import Cache, DynamicCache, GenerationConfig, StaticCache
 from transformers.cache_utils import BaseQuantizedLayer, DynamicLayer, DynamicSlidingWindowLayer
 from transformers.utils import ModelOutput
 
+from .transformers_api import DEFAULT_CACHE_NAME
+
 
 def gather_rows(value: Any, rows: Tensor, batch: int) -> Any:
     """`value` at `rows`, where it is row-shaped (its first dimension is `batch`) or holds such things.
@@ -86,12 +88,12 @@ def refuse_lost_states(cache: Any, borrowed: bool, generation_config: Generation
     """
     if borrowed and not can_be_cropped(cache):
         raise ValueError(
-            f"a look-ahead could not be taken out of your {type(cache).__name__} again: leave past_key_values out"
+            f"a look-ahead could not be taken out of your {type(cache).__name__} again: leave {DEFAULT_CACHE_NAME} out"
         )
     if isinstance(cache, Cache) and holds_tokens(cache):
         raise ValueError(
-            "past_key_values already holds tokens, and their hidden states are gone: pass the whole prompt "
-            "without past_key_values, or use a picker that needs no states (Greedy, Sample)"
+            f"{DEFAULT_CACHE_NAME} already holds tokens, and their hidden states are gone: pass the whole prompt "
+            f"without {DEFAULT_CACHE_NAME}, or use a picker that needs no states (Greedy, Sample)"
         )
     own = getattr(cache, "self_attention_cache", cache)
     room = own.get_max_length() if isinstance(own, StaticCache) else None

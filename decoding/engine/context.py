@@ -32,10 +32,20 @@ from .forwards import forward_each_row, forward_sharing, keep_outputs, make_tree
 from .hidden_states import HiddenStates, scaled_to_unit_length
 from .lm_head import capture_last_hidden_states, project_to_logits
 from .prepared_prompt import PreparedPrompt, content_of, is_text_alone, prepare_again, prepare_prompt
-from .probe import PROBED, ProbeResult, circumstances_of, holds_text_alone, is_headless, is_same, rows_to_compare
+from .probe import (
+    PROBED,
+    REFUSALS,
+    ProbeResult,
+    circumstances_of,
+    holds_text_alone,
+    is_headless,
+    is_same,
+    report_refusal,
+    rows_to_compare,
+)
 from .row_reader import RowReader
 from .row_state import RowState
-from .transformers_api import CACHE_NAMES, holds_cache_of_caller, read_prompt
+from .transformers_api import CACHE_NAMES, DEFAULT_CACHE_NAME, holds_cache_of_caller, read_prompt
 
 
 class Context(RowReader):
@@ -51,7 +61,7 @@ class Context(RowReader):
         keep_states: keep the last layer's hidden states of everything fed, see `states`.
         raw: what the caller gave beside the tokens, such as `pixel_values`, an entry a prompt: transformers hands over
             images encoded by this model, and only with this another model can read them too. None: not known.
-        model_kwargs: what transformers prepared for the model: `attention_mask`, `position_ids`, `past_key_values`,
+        model_kwargs: what transformers prepared for the model: `attention_mask`, `position_ids`, the cache,
             `use_cache`, `encoder_outputs`, `pixel_values` and the like.
 
     Raises:
@@ -252,9 +262,9 @@ class Context(RowReader):
 
     def _copy_borrowed_cache(self) -> None:
         """Go on with a copy of a caller's cache, so that whatever interrupts us, theirs holds what it held."""
-        cache: Any = self._state.inputs.get("past_key_values")
+        cache: Any = self._state.inputs.get(DEFAULT_CACHE_NAME)
         if can_be_copied(cache):
-            self._borrowed_cache, self._state.inputs["past_key_values"] = cache, copy_cache(cache)
+            self._borrowed_cache, self._state.inputs[DEFAULT_CACHE_NAME] = cache, copy_cache(cache)
 
     def _feed(self, continuation: Tensor, new: int) -> None:
         """Feed the last `new` tokens of every row; rows that are the same, past and tokens, once."""
@@ -328,8 +338,10 @@ class Context(RowReader):
             if is_same(scaled_to_unit_length(hidden[rows, -1]), scaled_to_unit_length(expected), self.model.dtype):
                 heard = bool(captured) and torch.equal(shared.tree.per_row(captured[-1]), hidden)
                 result = ProbeResult(True, heard and is_headless(self.model, hidden[rows, -1], logits))
-        except Exception as error:  # whatever a model says to masks and positions that it does not expect
-            logging.getLogger(__name__).debug("%s: branches in one forward: %r", type(self.model).__name__, error)
+        except torch.OutOfMemoryError:  # a RuntimeError, and no answer
+            raise
+        except REFUSALS as error:
+            report_refusal(self.model, "rows cannot share their prefix", error)
         PROBED.remember(self.model, circumstances, result)
         logging.getLogger(__name__).info("%s: %s", type(self.model).__name__, result)
         if result.shares:

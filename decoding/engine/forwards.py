@@ -11,7 +11,7 @@ from .grouped_attention import shares_heads
 from .lm_head import capture_last_hidden_states, no_logits
 from .prefix_sharing import PrefixTree
 from .row_state import RowState
-from .transformers_api import CACHE_NAMES, attention_of, inputs_after
+from .transformers_api import CACHE_NAMES, DEFAULT_CACHE_NAME, attention_of, inputs_after
 
 LOOK_AHEAD = 16  # slots beyond the longest text: room for the candidates after its last token
 
@@ -89,7 +89,7 @@ def make_tree(model: Any, state: RowState, max_length: int | None) -> PrefixTree
     """
     config, mask = model.config.get_text_config(decoder=True), state.inputs.get("attention_mask")
     return PrefixTree(
-        state.cache["past_key_values"],
+        state.cache[DEFAULT_CACHE_NAME],
         mask,
         limit=(max_length or 0) + LOOK_AHEAD,
         layer_types=getattr(config, "layer_types", None),

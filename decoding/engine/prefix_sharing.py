@@ -18,6 +18,7 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from .hidden_states import is_identity
 from .slot_layer import BLOCK, SlotLayer
+from .transformers_api import DEFAULT_CACHE_NAME
 
 # The slots of other branches cost time. Once a cache row has more slots than twice what one branch sees of it and this
 # many, each branch gets a cache row of its own. About there the two are equally fast (20 rows, 2 cores).
@@ -105,14 +106,14 @@ class PrefixTree:
             dtype: of the mask.
 
         Returns:
-            `input_ids` and `position_ids` (B, width n); `past_key_values`, the cache; `attention_mask`
+            `input_ids` and `position_ids` (B, width n); the cache, under its name; `attention_mask`
             (B, 1, width n, slots), or one for each kind of layer, or None where every token sees everything before it.
         """
         count = tokens.shape[1]
         if self._is_wasteful(count):
             self.split_branches()
         batch, width, branch_slots = self.visible.shape
-        inputs: dict[str, Any] = {"input_ids": self._in_places(tokens), "past_key_values": self.cache}
+        inputs: dict[str, Any] = {"input_ids": self._in_places(tokens), DEFAULT_CACHE_NAME: self.cache}
         if positions is not None:
             inputs["position_ids"] = self._in_places(positions)
         branches = torch.eye(width, dtype=torch.bool, device=self.visible.device)

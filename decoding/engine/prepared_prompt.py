@@ -25,7 +25,7 @@ class PreparedPrompt:
     """R prompts, ready to be read by a model.
 
     tokens: (R, T0) int64, left-padded.
-    inputs: what transformers prepared for the model: `attention_mask`, `past_key_values`, `pixel_values` and the like.
+    inputs: what transformers prepared for the model: `attention_mask`, the cache, `pixel_values` and the like.
     raw: what was given beside the tokens; see `RowReader`.
     copies: how many rows each prompt is to have; they are made once it was read.
     """

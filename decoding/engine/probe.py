@@ -15,14 +15,18 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from .lm_head import project_to_logits
+from .lm_head import HeadlessError, project_to_logits
 from .prefix_sharing import holds_keys_and_values_alone
 from .prepared_prompt import content_of
 from .row_state import RowState
-from .transformers_api import PROMPT_ALONE, attention_of
+from .transformers_api import DEFAULT_CACHE_NAME, PROMPT_ALONE, attention_of
 
 # what a configuration calls the reach of attention; where the cache knows of none, the model works it out by itself
 REACHES = ("window_size", "attention_window", "attention_window_size", "sliding_window", "attention_chunk_size")
+# What a model may raise where it meets a mask, positions or a cache that it does not expect. Then its answer is no, and
+# the general path goes on. Nothing else is an answer, so anything else is raised: a warning that the caller has turned
+# into an error, a lack of memory, an interruption.
+REFUSALS = (RuntimeError, ValueError, TypeError, AttributeError, LookupError, AssertionError)
 ATTENTION = {"full_attention", "sliding_attention"}  # the kinds of layers that a `PrefixTree` can make masks for
 
 
@@ -77,7 +81,7 @@ def holds_text_alone(model: Any, state: RowState) -> bool:
         return False
     if any(name not in PROMPT_ALONE for name in content_of(inputs)):
         return False
-    cache: Any = state.cache.get("past_key_values")
+    cache: Any = state.cache.get(DEFAULT_CACHE_NAME)
     if not holds_keys_and_values_alone(cache) or not set(getattr(config, "layer_types", None) or ()) <= ATTENTION:
         return False
     return any(cache.is_sliding) or not any(getattr(config, name, None) for name in REACHES)
@@ -87,7 +91,7 @@ def circumstances_of(model: Any, state: RowState) -> tuple:
     """What a result may depend on, beside the model."""
     config, mask = model.config.get_text_config(decoder=True), state.inputs.get("attention_mask")
     padded = mask is not None and not bool(mask.all())
-    layers = state.cache["past_key_values"].layers
+    layers = state.cache[DEFAULT_CACHE_NAME].layers
     full = any(layer.get_seq_length() >= getattr(layer, "sliding_window", torch.inf) for layer in layers)
     return attention_of(config), model.dtype, model.device, padded, full
 
@@ -110,9 +114,19 @@ def is_headless(model: Any, hidden: Tensor, logits: Tensor) -> bool:
         return False
     try:
         return is_same(project_to_logits(model, hidden).float(), logits, model.dtype)
-    except Exception as error:
-        logging.getLogger(__name__).debug("%s: its head alone: %r", type(model).__name__, error)
-        return False
+    except torch.OutOfMemoryError:  # a RuntimeError, and no answer
+        raise
+    except HeadlessError as error:  # expected: there are models without a backbone of their own
+        logging.getLogger(__name__).debug("%s", error)
+    except REFUSALS as error:
+        report_refusal(model, "its head cannot run apart from the rest", error)
+    return False
+
+
+def report_refusal(model: Any, what: str, error: Exception) -> None:
+    """Say that a model is used in a slower way than others, and because of which error: the tokens are the same."""
+    name = type(model).__name__
+    logging.getLogger(__name__).warning("%s: %s, so calls are slower; their tokens are the same: %r", name, what, error)
 
 
 def is_same(one: Tensor, other: Tensor, dtype: torch.dtype) -> bool:

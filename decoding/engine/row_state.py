@@ -9,6 +9,7 @@ from transformers.utils import ModelOutput
 from .caches import copy_cache, gather_rows
 from .hidden_states import HiddenStates, is_identity
 from .prefix_sharing import PrefixTree
+from .transformers_api import DEFAULT_CACHE_NAME
 
 
 @dataclass
@@ -86,7 +87,7 @@ class RowState:
         What is fed to one of the two is not seen by the other; the tensors of the cache are in both, and not written.
         Only for a state whose cache `can_be_copied`, and that has no tree yet.
         """
-        cache = type(self.cache)(past_key_values=copy_cache(self.cache["past_key_values"]))
+        cache = type(self.cache)(**{DEFAULT_CACHE_NAME: copy_cache(self.cache[DEFAULT_CACHE_NAME])})
         return RowState(
             dict(self.inputs), self.batch, cache, dict(self.outputs), self.logits, self.last_hidden, rows=self.rows
         )

@@ -11,8 +11,16 @@ from torch import Tensor
 from transformers import GenerationConfig
 from transformers.generation.utils import ALL_CACHE_NAMES, MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL
 
-# The names under which model families give and take their caches. Seen in 5.20 to 5.24.
+# The names under which model families give and take their caches. Seen in 5.20 to 5.24, with these contents:
+# "cache" for all of transformers' own caches since 5.24; before, "past_key_values", and "cache_params" in Mamba;
+# and "state", "mems" and "past_buckets_states" for what RWKV, XLNet and Reformer have instead.
 CACHE_NAMES: tuple[str, ...] = tuple(ALL_CACHE_NAMES)
+
+# Which of them is that of keys and values: "cache" since 5.24, "past_key_values" before.
+DEFAULT_CACHE_NAME = CACHE_NAMES[0]
+
+# The names under which a caller may give a cache to `generate`: since 5.24 it takes the old ones too, and warns.
+GIVEN_CACHE_NAMES = frozenset({*CACHE_NAMES, "past_key_values", "cache_params"})
 
 # The inputs that are content of the prompt alone, and are not fed after it. Seen in 5.20 to 5.24.
 PROMPT_ALONE = frozenset(MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL)

@@ -10,6 +10,7 @@ from transformers import (
 
 import decoding
 from decoding import ContrastiveSearch, Decoder, Greedy, Sample
+from decoding.engine.transformers_api import DEFAULT_CACHE_NAME as CACHE
 from tests.support import tiny
 from tests.support.calls import PROMPTS
 from tests.support.oracles import methods as oracles
@@ -174,9 +175,9 @@ def test_a_stream_that_is_left_early_leaves_a_callers_cache_in_order(part):
     """What was generated so far can be gone on with over the same cache."""
     model, prompt = tiny.llama(), torch.tensor([PROMPTS[0]])
     cache = DynamicCache(config=model.config)
-    steps = Decoder(part).stream(model, prompt, past_key_values=cache, max_new_tokens=9)
+    steps = Decoder(part).stream(model, prompt, **{CACHE: cache}, max_new_tokens=9)
     text = torch.cat([prompt, *(next(steps).tokens[:, None] for _ in range(3))], dim=1)
     steps.close()
     assert cache.get_seq_length() == 5 + 3 - 1
     more = {"max_new_tokens": 4, "do_sample": False}
-    assert torch.equal(model.generate(text, past_key_values=cache, **more), model.generate(text, **more))
+    assert torch.equal(model.generate(text, **{CACHE: cache}, **more), model.generate(text, **more))

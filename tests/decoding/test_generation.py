@@ -1,5 +1,6 @@
 """`generate` and `Decoder` in the place of `model.generate`: the same answer to the same call."""
 
+import warnings
 from functools import partial
 
 import pytest
@@ -18,7 +19,9 @@ from transformers.generation import GenerateDecoderOnlyOutput
 
 import decoding
 from decoding import ContrastiveSearch, Decoder, Greedy, Sample
+from decoding.engine.transformers_api import DEFAULT_CACHE_NAME as CACHE
 from tests.support import tiny
+from tests.support.families import FAMILIES
 
 PROMPTS = [[5, 9, 11, 30, 7], [8, 8, 3], [12, 40, 33, 21, 6, 50, 44, 19, 27]]
 MODELS = [tiny.gpt2, tiny.llama]
@@ -92,7 +95,7 @@ def test_same_output_object_as_model_generate(make, do_sample, way):
     assert got.keys() == expected.keys()
     for name in ("sequences", "scores", "logits", "attentions", "hidden_states"):
         torch.testing.assert_close(got[name], expected[name], rtol=0, atol=0)
-    for ours, theirs in zip(got.past_key_values.layers, expected.past_key_values.layers, strict=True):
+    for ours, theirs in zip(got[CACHE].layers, expected[CACHE].layers, strict=True):
         torch.testing.assert_close(ours.keys, theirs.keys, rtol=0, atol=0)
 
 
@@ -134,9 +137,9 @@ def test_callers_cache_goes_on_with_a_conversation(make, way):
     call = {"attention_mask": None, "do_sample": False, "pad_token_id": 0, "eos_token_id": None, "max_new_tokens": 5}
 
     def talk(way, cache):
-        ids = way(model, **{**call, "input_ids": torch.tensor([[5, 9, 11]]), "past_key_values": cache})
+        ids = way(model, **{**call, "input_ids": torch.tensor([[5, 9, 11]]), CACHE: cache})
         ids = torch.cat([ids, torch.tensor([[8, 30]])], dim=1)
-        return way(model, **{**call, "input_ids": ids, "past_key_values": cache})
+        return way(model, **{**call, "input_ids": ids, CACHE: cache})
 
     cache, theirs = DynamicCache(config=model.config), DynamicCache(config=model.config)
     ours, expected = talk(way, cache), talk(lambda model, **call: model.generate(**call), theirs)
@@ -149,12 +152,12 @@ def test_contrastive_search_leaves_a_callers_cache_as_generate_does():
     inputs = tiny.batch(PROMPTS)
     call = {**inputs, "processors": [ContrastiveSearch()], "max_new_tokens": 20, "eos_token_id": None}
     without = decoding.generate(model, **call)
-    with_cache = decoding.generate(model, **call, past_key_values=cache)
+    with_cache = decoding.generate(model, **call, **{CACHE: cache})
     assert torch.equal(with_cache, without)
     assert cache.get_seq_length() == without.shape[1] - 1
     mask = torch.cat([inputs["attention_mask"], torch.ones(3, 20, dtype=torch.long)], dim=1)
     more = {"attention_mask": mask, "max_new_tokens": 4, "eos_token_id": None, "pad_token_id": 0}
-    assert torch.equal(model.generate(without, **more, past_key_values=cache), model.generate(without, **more))
+    assert torch.equal(model.generate(without, **more, **{CACHE: cache}), model.generate(without, **more))
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -162,7 +165,7 @@ def test_callers_static_cache(way):
     model, inputs = tiny.llama(), tiny.batch(PROMPTS)
     cache = StaticCache(config=model.config, max_cache_len=40)
     expected = model.generate(**inputs, max_new_tokens=9)
-    assert torch.equal(way(model, **inputs, max_new_tokens=9, past_key_values=cache), expected)
+    assert torch.equal(way(model, **inputs, max_new_tokens=9, **{CACHE: cache}), expected)
 
 
 def test_contrastive_search_over_transformers_static_cache():
@@ -263,17 +266,60 @@ def test_refuses_before_the_first_forward(options, parts, message):
 
 def test_refuses_lost_states_of_a_cache_that_holds_the_prompt():
     model, cache = tiny.llama(), DynamicCache(config=tiny.llama().config)
-    first = model.generate(torch.tensor([[5, 9, 11]]), past_key_values=cache, max_new_tokens=4, eos_token_id=None)
-    with pytest.raises(ValueError, match="past_key_values already holds tokens"):
-        decoding.generate(model, first, past_key_values=cache, processors=[ContrastiveSearch()], max_new_tokens=3)
+    first = model.generate(torch.tensor([[5, 9, 11]]), **{CACHE: cache}, max_new_tokens=4, eos_token_id=None)
+    with pytest.raises(ValueError, match=f"{CACHE} already holds tokens"):
+        decoding.generate(model, first, **{CACHE: cache}, processors=[ContrastiveSearch()], max_new_tokens=3)
 
 
-def test_refuses_a_callers_cache_that_cannot_be_cropped():
-    model = tiny.llama()
+@pytest.mark.parametrize("name", ["mistral (no window)", "mistral (window)"])
+def test_a_callers_static_cache_serves_a_look_ahead_or_is_refused(name):
+    """It must be possible to crop it: it is since transformers 5.24, but for sliding windows."""
+    model = next(family for family in FAMILIES if str(family) == name).model()
     cache = StaticCache(config=model.config, max_cache_len=40)
-    call = {**tiny.batch(PROMPTS), "past_key_values": cache, "max_new_tokens": 3}
-    with pytest.raises(ValueError, match="leave past_key_values out"):
-        decoding.generate(model, **call, processors=[ContrastiveSearch()])
+    call = {**tiny.batch(PROMPTS), "max_new_tokens": 9, "eos_token_id": None, "processors": [ContrastiveSearch()]}
+    if "no window" in name and cache.is_croppable:
+        found = decoding.generate(model, **call, **{CACHE: cache})
+        assert torch.equal(found, decoding.generate(model, **call))
+        assert cache.get_seq_length() == found.shape[1] - 1
+        assert cache.layers[0].keys.shape[:3:2] == (3, 40)  # its rows and its places, as they were
+    else:
+        with pytest.raises(ValueError, match=f"leave {CACHE} out"):
+            decoding.generate(model, **call, **{CACHE: cache})
+
+
+@pytest.mark.parametrize("names", [["cache"], ["past_key_values"], ["cache_params"], ["cache", "past_key_values"]])
+@pytest.mark.parametrize("parts", [[], [Greedy()]], ids=str)
+def test_a_cache_is_taken_under_the_names_that_generate_takes(names, parts):
+    """With the same warnings and the same refusals: which names there are depends on the version of transformers."""
+    model, ids = tiny.llama(), torch.tensor([[5, 9, 11], [8, 8, 3]])
+
+    def answer(way):
+        caches = [DynamicCache(config=model.config) for _ in names]
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                found = way(ids, **dict(zip(names, caches, strict=True)), do_sample=False, max_new_tokens=4).tolist()
+            except ValueError as error:
+                return str(error)
+        categories = [warning.category for warning in caught]
+        return found, [cache.get_seq_length() for cache in caches], categories
+
+    expected = answer(model.generate)
+    assert answer(partial(decoding.generate, model, processors=parts)) == expected
+    assert names != [CACHE] or expected[1:] == ([6], [])  # the version's own name: no warning
+
+
+def test_a_cache_of_the_old_name_goes_on_with_a_conversation():
+    """The mask tells of the tokens in the cache too: that is no error, whatever the name."""
+    model, cache = tiny.llama(), DynamicCache(config=tiny.llama().config)
+    call = {"do_sample": False, "eos_token_id": None, "pad_token_id": 0, "max_new_tokens": 3}
+    text = torch.tensor([[5, 9, 11, 30, 8, 6]])
+    model(text[:, :4], **{CACHE: cache})
+    more = {"attention_mask": torch.ones(1, 6, dtype=torch.long), "past_key_values": cache}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # since transformers 5.24
+        found = decoding.generate(model, text[:, 4:], **more, **call, processors=[Greedy()])
+    assert torch.equal(found[:, 2:], model.generate(text, **call)[:, 6:])
 
 
 def test_decoder_refuses_penalty_alpha_and_says_what_to_write():

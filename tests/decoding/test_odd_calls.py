@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from transformers import DynamicCache
 
 import decoding
+from decoding.engine.transformers_api import DEFAULT_CACHE_NAME as CACHE
 from tests.support import odd, tiny
 from tests.support.odd import CASES, DRAWN, MODEL, NEW, PARTS, PLACES, VOCABULARY, batch, broken, ids
 
@@ -266,7 +267,7 @@ def test_an_interrupt_leaves_nothing_behind(parts, forward):
     assert model.config._attn_implementation == attention
     assert torch.equal(generate(model, PARTS[parts](), odd.PLAIN), expected)
     cache = DynamicCache(config=model.config)
-    assert torch.equal(generate(model, PARTS[parts](), {**odd.PLAIN, "past_key_values": cache}), expected)
+    assert torch.equal(generate(model, PARTS[parts](), {**odd.PLAIN, CACHE: cache}), expected)
 
 
 @pytest.mark.parametrize("parts", PARTS)
@@ -276,15 +277,15 @@ def test_an_interrupt_leaves_a_callers_cache_as_it_was(parts, forward):
     model, asked, call = odd.small(), PARTS[parts], batch([5, 6, 7])
     cache, read = DynamicCache(config=model.config), 0
     if not any(getattr(part, "keep_states", False) for part in asked()):  # a look-ahead must see the whole prompt
-        model(call["input_ids"][:, :2], past_key_values=cache)
+        model(call["input_ids"][:, :2], **{CACHE: cache})
         read = 2
     expected = generate(model, asked(), call)
     before = [layer.keys.clone() for layer in cache.layers if read]
     with interrupted(model, forward):
-        generate(model, asked(), {**call, "past_key_values": cache})
+        generate(model, asked(), {**call, CACHE: cache})
     assert cache.get_seq_length() == read
     assert all(torch.equal(layer.keys, keys) for layer, keys in zip(cache.layers, before, strict=False))
-    assert torch.equal(generate(model, asked(), {**call, "past_key_values": cache}), expected)
+    assert torch.equal(generate(model, asked(), {**call, CACHE: cache}), expected)
     assert cache.get_seq_length() == expected.shape[1] - 1
 
 

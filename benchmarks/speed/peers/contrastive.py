@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 
-from decoding.engine.transformers_api import inputs_after, pad_token_of
+from decoding.engine.transformers_api import DEFAULT_CACHE_NAME, inputs_after, pad_token_of
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class RepeatedCache:
         while not done.all():
             probs, tokens = logits_processor(input_ids, logits).softmax(-1).topk(self.k)  # (R, k)
             inputs = inputs_after(engine, out, inputs, 1)
-            out.past_key_values.batch_repeat_interleave(self.k)
+            out[DEFAULT_CACHE_NAME].batch_repeat_interleave(self.k)
             copies = {name: repeated(value, self.k) for name, value in inputs.items()}
             fed = torch.cat([input_ids.repeat_interleave(self.k, 0), tokens.view(-1, 1)], dim=1)
             out = engine(
@@ -65,7 +65,7 @@ class RepeatedCache:
             ahead = out.hidden_states[-1]  # (R k, 1, D)
             best = self.rank(probs, ahead, past, mask)
             winners = rows * self.k + best
-            out.past_key_values.batch_select_indices(winners)
+            out[DEFAULT_CACHE_NAME].batch_select_indices(winners)
             kept = [layer[winners] for layer in out.hidden_states]
             past = torch.cat([past, kept[-1]], dim=1)
             logits = out.logits[winners, -1].float()

@@ -13,6 +13,7 @@ from benchmarks.speed import cases as speed
 from benchmarks.speed import report as speed_report
 from benchmarks.speed import timing as turns
 from benchmarks.speed.peers import RepeatedCache
+from decoding.engine.transformers_api import DEFAULT_CACHE_NAME as CACHE
 from tests.support import tiny
 
 FILE = Path(__file__).parents[2] / "support" / "golden" / "contrastive_transformers_4.55.4.json"
@@ -74,7 +75,7 @@ def test_the_old_way_holds_the_cache_k_times(model):
 
 
 def test_held_counts_shared_bytes_once(model):
-    cache = model(torch.arange(5, 17)[None], use_cache=True).past_key_values
+    cache = model(torch.arange(5, 17)[None], use_cache=True)[CACHE]
     assert turns.held([cache]) == turns.held([cache, cache]) == 2 * 2 * 12 * 16 * 4
     cache.layers[1].keys = cache.layers[0].keys
     assert turns.held([cache]) == 3 * 2 * 12 * 16 * 4 // 2

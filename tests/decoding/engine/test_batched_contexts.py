@@ -6,6 +6,7 @@ import torch
 import decoding
 from decoding import ContextAware, ContrastiveSearch, DebiasSampling, Decoder, NegativePrompt, Sample, Steer
 from decoding.engine.batched_contexts import group_contexts
+from decoding.engine.transformers_api import DEFAULT_CACHE_NAME as CACHE
 from tests.support import tiny
 from tests.support.calls import PROMPTS
 from tests.support.stub_parts import Tournament
@@ -99,24 +100,24 @@ def test_a_look_ahead_is_of_all_of_them(make, share):
         {"return_dict_in_generate": True},
         {"use_cache": False},
         {"cache_implementation": "static"},
-        {"past_key_values": "mine"},
+        {CACHE: "mine"},
     ],
     ids=lambda options: next(iter(options)),
 )
 def test_who_asks_to_see_or_hold_the_state_gets_that_of_the_main_prompt(options):
     model, even = tiny.llama(), [PROMPTS[2], PROMPTS[2][::-1], NEAR[0] + [5]]  # eager attention pads to NaN in float64
     model.set_attn_implementation("eager")
-    if "past_key_values" in options:
+    if CACHE in options:
         from transformers import DynamicCache
 
-        options = {"past_key_values": DynamicCache(config=model.config)}
+        options = {CACHE: DynamicCache(config=model.config)}
     guide = NegativePrompt(PROMPTS[2][::-1], gamma=1.7)
     out, shapes = run(model, [guide], prompts=even, **options)
     expected, _ = run(tiny.llama(), [guide], prompts=even)
     assert torch.equal(getattr(out, "sequences", out), expected)
     assert all(rows * width in (1, 3) for rows, width in shapes if width < 8)  # the negative prompt is one for all
-    if "past_key_values" in options:
-        assert options["past_key_values"].get_seq_length() == 9 + 4
+    if CACHE in options:
+        assert options[CACHE].get_seq_length() == 9 + 4
 
 
 def test_a_stream_left_early():

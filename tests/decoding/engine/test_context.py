@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decoding import Context
+from decoding.engine.transformers_api import DEFAULT_CACHE_NAME as CACHE
 from tests.support import tiny
 from tests.support.contexts import check_rows
 from tests.support.oracles import methods as oracles
@@ -64,7 +65,7 @@ def test_a_pure_fork_and_its_merge_copy_no_cache(monkeypatch):
     context, gathered = make(tiny.llama(), PROMPTS), []
     context.share = False  # the general path, whose rows are the cache's
     context(torch.zeros(3, 0, dtype=torch.long))
-    cache = context._state.cache["past_key_values"]
+    cache = context._state.cache[CACHE]
     monkeypatch.setattr(cache, "reorder_cache", gathered.append)
     context.select(torch.tensor([0, 0, 1, 1, 2, 2]))
     context.select(torch.tensor([1, 2, 5]))

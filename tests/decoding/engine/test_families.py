@@ -14,6 +14,7 @@ from transformers.generation import GenerateEncoderDecoderOutput
 
 import decoding
 from decoding import ContrastiveSearch, Decoder, Greedy
+from decoding.engine.transformers_api import DEFAULT_CACHE_NAME as CACHE
 from tests.support import tiny
 from tests.support.families import ALPHA, FAMILIES, K, expected, search
 from tests.support.oracles import methods as oracles
@@ -74,11 +75,11 @@ def test_output_object_of_an_encoder_decoder(name, picker):
     assert type(got) is GenerateEncoderDecoderOutput
     assert got.keys() == greedy.keys()
     if isinstance(picker, Greedy):
-        for key in greedy.keys() - {"past_key_values"}:
+        for key in greedy.keys() - {CACHE}:
             torch.testing.assert_close(got[key], greedy[key], rtol=0, atol=0)
-    for ours, theirs in ((got[key], greedy[key]) for key in greedy.keys() - {"past_key_values"} if key != "sequences"):
+    for ours, theirs in ((got[key], greedy[key]) for key in greedy.keys() - {CACHE} if key != "sequences"):
         assert shapes(ours[0]) == shapes(theirs[0])
-    assert got.past_key_values.get_seq_length() == got.sequences.shape[1] - 1
+    assert got[CACHE].get_seq_length() == got.sequences.shape[1] - 1
 
 
 def shapes(value):

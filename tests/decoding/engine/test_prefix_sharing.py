@@ -9,6 +9,7 @@ import decoding
 from decoding import ContrastiveSearch, Rerank
 from decoding.engine import prefix_sharing, slot_layer
 from decoding.engine.probe import PROBED
+from decoding.engine.transformers_api import DEFAULT_CACHE_NAME as CACHE
 from tests.support import tiny
 from tests.support.contexts import check_rows, shared_context
 from tests.support.families import FAMILIES
@@ -83,7 +84,7 @@ def test_the_plain_cache_of_a_tree_is_one_of_the_models_own(model):
     mask, new = rows.mask, torch.tensor([[7], [8], [9], [10]])
     position = (mask.cumsum(-1)[:, -1:]).clamp(min=0)
     mask = torch.cat([mask, mask.new_ones(4, 1)], dim=1)
-    out = model(input_ids=new, attention_mask=mask, position_ids=position, past_key_values=cache, use_cache=True)
+    out = model(input_ids=new, attention_mask=mask, position_ids=position, **{CACHE: cache}, use_cache=True)
     for row, owner in enumerate([0, 0, 1, 2]):
         text = PROMPTS[owner] + column[row].tolist() + new[row].tolist()
         torch.testing.assert_close(out.logits[row, -1].float(), oracles.read(model, text)[0], rtol=1e-4, atol=1e-5)

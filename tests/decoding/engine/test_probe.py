@@ -5,7 +5,7 @@ import torch
 
 import decoding
 from decoding import ContrastiveSearch
-from decoding.engine import prefix_sharing
+from decoding.engine import prefix_sharing, probe
 from decoding.engine.probe import PROBED, ProbeResult
 from tests.support import tiny
 from tests.support.contexts import check_rows, shared_context
@@ -50,7 +50,7 @@ def test_a_model_that_is_wrong_without_an_error_is_found_out(monkeypatch):
 
 @pytest.mark.parametrize("forks", [False, True])
 @pytest.mark.parametrize("how", ["wrong", "error"])
-def test_a_probe_that_fails_leaves_the_state_as_it_was(how, forks, monkeypatch):
+def test_a_probe_that_fails_leaves_the_state_as_it_was(how, forks, monkeypatch, caplog):
     """Nothing has to be undone: it is a copy that was fed, or half fed."""
     model, tree = tiny.llama(), prefix_sharing.PrefixTree
     whole = tree._make_masks
@@ -68,9 +68,37 @@ def test_a_probe_that_fails_leaves_the_state_as_it_was(how, forks, monkeypatch):
     rows.read(continuation[:, :1])
     assert rows._state is before
     assert [seen.shares for seen in PROBED.of_model(model).values()] == [False]
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(said) == (how == "error")
+    assert all("LlamaForCausalLM: rows cannot share their prefix" in line and "of a model" in line for line in said)
     check_rows(
         rows, continuation, model, [PROMPTS[row] + new for row, new in zip(chosen, continuation.tolist(), strict=True)]
     )
+
+
+@pytest.mark.parametrize("error", [FutureWarning, UserWarning, torch.OutOfMemoryError, MemoryError, KeyboardInterrupt])
+@pytest.mark.parametrize("place", ["branches", "head"])
+def test_what_says_nothing_of_sharing_is_raised_by_a_probe(place, error, monkeypatch):
+    """A warning that is an error here, a lack of memory, Ctrl-C: the model gave no answer, and is asked again."""
+
+    def fail(*_, **__):
+        raise error("of something else")
+
+    model, rows = tiny.llama(), torch.zeros(3, 0, dtype=torch.long)
+    continuation = torch.tensor([[4], [9], [11]])
+    if place == "branches":
+        monkeypatch.setattr(prefix_sharing.PrefixTree, "per_row", fail)
+    else:
+        monkeypatch.setattr(probe, "project_to_logits", fail)
+    context = shared_context(model, PROMPTS, share=None)
+    context(rows)
+    with pytest.raises(error, match="of something else"):
+        context.read(continuation)
+    assert PROBED.of_model(model) == {}
+    monkeypatch.undo()
+    context.read(continuation)
+    assert [seen.shares for seen in PROBED.of_model(model).values()] == [True]
+    check_rows(context, continuation, model, [p + c for p, c in zip(PROMPTS, continuation.tolist(), strict=True)])
 
 
 def test_a_probe_copies_the_cache_for_few_rows():

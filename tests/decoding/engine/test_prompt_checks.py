@@ -5,6 +5,7 @@ import torch
 from transformers import BartConfig, BartForConditionalGeneration, DynamicCache
 
 import decoding
+from decoding.engine.transformers_api import DEFAULT_CACHE_NAME as CACHE
 from tests.support import odd, tiny
 from tests.support.odd import MODEL, NEW, PARTS, PLACES, VOCABULARY, batch, ids
 
@@ -52,7 +53,7 @@ def test_embeddings_at_the_limit(parts):
 def test_a_cache_of_the_callers_excuses_no_prompt(options, message, parts):
     seen, hook = counting(MODEL)
     with pytest.raises(ValueError, match=message):
-        generate(MODEL, PARTS[parts](), {**options, "past_key_values": DynamicCache(config=MODEL.config)})
+        generate(MODEL, PARTS[parts](), {**options, CACHE: DynamicCache(config=MODEL.config)})
     hook.remove()
     assert not seen
 
@@ -61,8 +62,8 @@ def test_a_mask_may_tell_of_what_a_callers_cache_holds_too():
     """New tokens alone, and a mask of all: transformers takes it, and so do we."""
     model, call, cache = odd.small(), batch([0, 6, 7, 8, 9], mask=[[0, 1, 1, 1, 1]]), DynamicCache(config=MODEL.config)
     text, mask = call["input_ids"], call["attention_mask"]
-    model(text[:, :3], attention_mask=mask[:, :3], position_ids=ids([0, 0, 1]), past_key_values=cache)
-    out = generate(model, PARTS["Greedy"](), {**call, "input_ids": text[:, 3:], "past_key_values": cache})
+    model(text[:, :3], attention_mask=mask[:, :3], position_ids=ids([0, 0, 1]), **{CACHE: cache})
+    out = generate(model, PARTS["Greedy"](), {**call, "input_ids": text[:, 3:], CACHE: cache})
     assert torch.equal(out, generate(model, PARTS["Greedy"](), call)[:, 3:])
 
 
