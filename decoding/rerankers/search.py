@@ -69,7 +69,7 @@ class SegmentSearch(Search):
         self.scores: Tensor | None = None
 
     def __call__(self, hypotheses: Hypotheses) -> Tensor | None:
-        """The best rows of each prompt at the end of a segment, else None. A row that goes on is there `samples` times."""
+        """The best rows of each prompt at the end of a segment, else None; a row that goes on comes `samples` times."""
         if self.every is None or hypotheses.continuation.shape[1] % self.every:
             return None
         rows = self.choose_rows(hypotheses, self.beams)
