@@ -1,8 +1,8 @@
-"""Multiple choice: how probable each choice is after a prompt, and without what the model expects before it looks.
+"""Multiple choice: how probable each choice is after a prompt, and how to calibrate these probabilities.
 
-Calibration takes the model's answer to a question that says nothing, such as one without its image, out of its answer
-to the real one: Zhao et al. 2021, Calibrate Before Use (arXiv 2102.09690), and as Post-Hoc debias, Zhang et al. 2024,
-Debiasing Large Visual Language Models (arXiv 2403.05262).
+Calibration corrects the answer of the model by its answer to a content-free question, such as one without its image:
+Zhao et al. 2021, Calibrate Before Use (arXiv 2102.09690), and as Post-Hoc debias, Zhang et al. 2024, Debiasing Large
+Visual Language Models (arXiv 2403.05262).
 """
 
 import math
@@ -38,30 +38,39 @@ def score_choices(
 ) -> Tensor:
     """The log-probability of each choice after each prompt, normalised over the choices.
 
-    That of a text y is Σ_t log p(y_t | x, y_<t): of the whole vocabulary, float32, no warpers, no forced tokens, no end
-    of text. A prompt is read once, whatever its choices. Choices of one token need no forward after it, longer ones one
-    for each further token of the longest, of a row for each variant that is this long, `batch_size` prompts together.
+    The log-probability of a text y is Σ_t log p(y_t | x, y_<t), over the whole vocabulary, in float32, without warpers,
+    forced tokens or end of text. Each prompt is read once. Choices of one token need no further forward pass. Longer
+    ones need one for each further token of the longest choice, with a row for each variant that is this long,
+    `batch_size` prompts together.
 
     Args:
         model: any model that `model.generate` serves; an encoder-decoder continues with its decoder.
-        tokenizer: its tokenizer, or its processor, called with `text=` and `inputs`; padding is on the side it must be.
+        tokenizer: its tokenizer or its processor, called with `text=` and `inputs`. The side of the padding is chosen
+            here.
         prompts: P texts.
-        choices: C choices for all prompts, or a list of P lists of C. A choice is a text exactly as it goes on after
-            the prompt, with its leading space, tokenised on its own; or a tuple of variants, such as (" yes", " Yes"),
-            whose probabilities are summed. Variants of the same tokens count once; none should begin another.
-        length: "sum", or "mean", the sum over the number of tokens: a variant's probability is then the geometric mean
-            of its tokens', and these are what is summed.
-        batch_size: prompts in a forward.
-        inputs: for the tokenizer or processor. A list has an entry a prompt, as `images` has an image or a list of
-            them; anything else is an option for all, such as `add_special_tokens=False` after a chat template.
+        choices: C choices for all prompts, or a list of P lists of C. A choice is a text exactly as it continues the
+            prompt, with its leading space, and is tokenised on its own. Or it is a tuple of variants, such as
+            (" yes", " Yes"), whose probabilities are summed. Variants with the same tokens count once. No variant
+            should be the beginning of another.
+        length: "sum", or "mean", which divides the sum by the number of tokens. With "mean", the probability of a
+            variant is the geometric mean of those of its tokens, and these means are summed over variants.
+        batch_size: prompts in a forward pass, at least 1.
+        inputs: arguments for the tokenizer or processor. A list has an entry for each prompt, such as `images` with an
+            image or a list of them. Anything else is an option for all prompts, such as `add_special_tokens=False`
+            after a chat template.
 
     Returns:
         (P, C) float64 on the CPU; `.exp()` is the distribution over the choices.
 
     Raises:
-        ValueError: no prompts or choices, not C for every prompt, a prompt or choice of no tokens, a list in `inputs`
-            without an entry a prompt, another `length`, `batch_size` below 1; all before any forward. After the first
-            one, where choices have several tokens: the model's state cannot be forked.
+        ValueError: before any forward pass, if an argument is wrong:
+
+            - there are no prompts or no choices, or not C choices for every prompt;
+            - a prompt or choice has no tokens;
+            - a list in `inputs` does not have an entry for each prompt;
+            - `length` has another value, or `batch_size` is below 1.
+
+            After the first forward pass, if choices have several tokens and the model's state cannot be forked.
 
     Example:
         >>> import decoding
@@ -89,20 +98,20 @@ def score_choices(
 class PostHocDebias:
     """Post-Hoc debias: the affine calibration W p + b of label distributions, Zhao et al. 2021, eq. 1.
 
-    p_cf is the prior, what the model answers where there is nothing to answer from.
+    p_cf is the prior: the distribution over the labels after a content-free input. There are two forms:
 
-    "diagonal": W = diag(1 / (p_cf + floor)), b = 0, over its sum: q ∝ p / (p_cf + floor). From the sums of
-    `score_choices`, with the domain's premise for the content-free text and floor 0, the order of the choices is that
-    of DC-PMI (Holtzman et al. 2021, arXiv 2104.08315).
-    "identity": W = I, b = -p_cf, and its softmax, as in Zhao et al.: q = softmax(p - p_cf). LLaVA-Align's code divides
-    p - p_cf by its sum instead, which is always 0, up to a rounding error that can turn the order around.
+    - "diagonal": W = diag(1 / (p_cf + floor)), b = 0, normalised: q ∝ p / (p_cf + floor). With the sums of
+      `score_choices`, the domain's premise as content-free text and floor 0, the choices are ordered as by DC-PMI
+      (Holtzman et al. 2021, arXiv 2104.08315).
+    - "identity": W = I, b = -p_cf, then the softmax, as in Zhao et al.: q = softmax(p - p_cf). LLaVA-Align's code
+      divides p - p_cf by its sum instead. That sum is always 0, up to a rounding error that can reverse the order.
 
     Args:
         weight: "diagonal" or "identity".
-        floor: at least 0; added to the prior. LLaVA-Align's is 1e-4. For "diagonal" only.
+        floor: added to the prior, at least 0; LLaVA-Align's is 1e-4. It is for "diagonal" only.
 
     Raises:
-        ValueError: another weight, a floor out of range or beside "identity".
+        ValueError: the weight has another value, the floor is out of range, or it is given with "identity".
 
     Example:
         >>> p, prior = torch.tensor([[0.75, 0.25], [0.875, 0.125]]), torch.tensor([0.875, 0.125])
@@ -123,18 +132,18 @@ class PostHocDebias:
             raise ValueError('floor is for weight="diagonal" only: leave it out')
 
     def __call__(self, p: Tensor, prior: Tensor) -> Tensor:
-        """The calibrated distributions.
+        """Calibrate distributions.
 
         Args:
-            p: (P, C) distributions over C labels, of any float type. prior: (C,), or (P, C), one a row; of several
-                content-free inputs, see `content_free_prior`.
+            p: (P, C) distributions over C labels, of any float type.
+            prior: (C,), or (P, C) with one for each row; `content_free_prior` makes it of several content-free inputs.
 
         Returns:
-            (P, C) float64 on the CPU, rows that sum to 1.
+            (P, C) float64 on the CPU, whose rows sum to 1.
 
         Raises:
-            ValueError: other shapes; entries below 0 or rows that do not sum to 1 within 1e-3; a prior of 0, without a
-                floor.
+            ValueError: a shape is wrong, an entry is below 0, a row does not sum to 1 within 1e-3, or the prior of a
+                label is 0 and there is no floor.
         """
         p, prior = as_distributions(p, "p"), as_distributions(prior, "the prior")
         if p.dim() != 2 or prior.shape not in (p.shape, p.shape[1:]):
@@ -146,7 +155,7 @@ class PostHocDebias:
         floored = prior + self.floor
         if (floored == 0).any():
             raise ValueError("the prior of a label is 0, and nothing can be divided by it: pass a floor, such as 1e-4")
-        return (p.log() - floored.log()).softmax(-1)  # p / floored over its sum, where that would overflow too
+        return (p.log() - floored.log()).softmax(-1)  # p / floored, normalised; this does not overflow
 
     def choose(
         self,
@@ -157,22 +166,22 @@ class PostHocDebias:
         content_free: Sequence[str] | Sequence[Sequence[str]],
         **options: Any,
     ) -> Tensor:
-        """Calibrated distributions over the choices of multiple-choice questions, from the model itself.
+        """Answer multiple-choice questions by calibrated distributions over the choices.
 
         Args:
             model, tokenizer, prompts, choices: see `score_choices`.
-            content_free: M texts for all prompts, such as the question's template around "N/A", "" and "[MASK]"; or a
-                list of P lists, each prompt's own (LLaVA-Align's "individual"). The prior is the mean of theirs. They
-                are texts alone: `images` are the prompts', so leave out their places ("none"). For other images
-                (noise), call `score_choices` and `content_free_prior` yourself.
-            options: `length`, `batch_size` and the inputs of `score_choices`; lists are the prompts' alone.
+            content_free: M texts for all prompts, such as the question's template with "N/A", "" and "[MASK]"; or a
+                list of P lists, one for each prompt (LLaVA-Align's "individual"). The prior is the mean over them. They
+                are read without images, so leave out the places of images ("none"). For other images (noise), call
+                `score_choices` and `content_free_prior` yourself.
+            options: `length`, `batch_size` and the inputs of `score_choices`; lists are for the prompts only.
 
         Returns:
-            (P, C) float64 on the CPU; `.argmax(1)` are the answers.
+            (P, C) float64 on the CPU; `.argmax(1)` gives the answers.
 
         Raises:
-            ValueError: no content-free texts, or not a list of them for every prompt; as `score_choices`, all before
-                any forward; as `__call__`.
+            ValueError: there are no content-free texts, or not a list of them for every prompt; or as `score_choices`
+                and `__call__`. The errors of `score_choices` come before any forward pass.
 
         Example:
             >>> import decoding
@@ -205,7 +214,7 @@ class PostHocDebias:
 def content_free_prior(distributions: Tensor) -> Tensor:
     """The prior p_cf from M content-free inputs: the arithmetic mean of their distributions, renormalised.
 
-    So Zhao et al. 2021, sec. 5, and LLaVA-Align's "none_unk". (Its VDD "both" averages logits, which is another thing.)
+    This is as in Zhao et al. 2021, sec. 5, and LLaVA-Align's "none_unk". (Its VDD "both" averages logits instead.)
 
     Args:
         distributions: (M, C) or (M, P, C), over C labels.
@@ -214,7 +223,7 @@ def content_free_prior(distributions: Tensor) -> Tensor:
         (C,) or (P, C) float64 on the CPU.
 
     Raises:
-        ValueError: entries below 0, rows that do not sum to 1 within 1e-3, no rows.
+        ValueError: an entry is below 0, a row does not sum to 1 within 1e-3, or there are no rows.
 
     Example:
         >>> content_free_prior(torch.tensor([[0.75, 0.25], [0.25, 0.75], [0.875, 0.125]]))
@@ -228,7 +237,7 @@ def content_free_prior(distributions: Tensor) -> Tensor:
 
 
 def as_distributions(p: Tensor, name: str) -> Tensor:
-    """`p` in float64 on the CPU; refused where its rows are no distributions."""
+    """Convert `p` to float64 on the CPU. ValueError if its rows are not distributions."""
     p = torch.as_tensor(p, dtype=torch.float64, device="cpu")
     if not ((p >= 0).all() and ((p.sum(-1) - 1).abs() <= 1e-3).all()):
         raise ValueError(f"{name} must hold distributions: entries of at least 0 that sum to 1, within 1e-3")
@@ -236,14 +245,14 @@ def as_distributions(p: Tensor, name: str) -> Tensor:
 
 
 def for_each_prompt(entries: Any, prompts: int) -> list[Any]:
-    """A list of lists, one a prompt, as it is; else the same entries for every prompt."""
+    """A list of entries for every prompt: a list of lists is returned as it is, anything else serves all."""
     return list(entries) if entries and all(isinstance(entry, list) for entry in entries) else [entries] * prompts
 
 
 def tokens_of_choices(
     tokenizer: Any, prompts: Sequence[str], choices: Any, *, length: str = "sum", batch_size: int = 1, **inputs: Any
 ) -> list[list[list[tuple[int, ...]]]]:
-    """The tokens of each variant of each choice of each prompt; ValueError for what `score_choices` refuses."""
+    """The tokens of each variant of each choice of each prompt. ValueError for what `score_choices` refuses."""
     refuse_options(prompts, length, batch_size, inputs)
     rows = for_each_prompt(choices, len(prompts))
     refuse_choices(choices, rows, len(prompts))
@@ -276,12 +285,12 @@ def refuse_options(prompts: Any, length: str, batch_size: int, inputs: dict[str,
 
 
 def refuse_choices(choices: Any, rows: Sequence[Any], prompts: int) -> None:
-    """Raise ValueError for choices that are not as many for every prompt, each a text or a tuple of texts.
+    """Raise ValueError unless every prompt has the same number of choices, each a text or a tuple of texts.
 
     Args:
-        choices: as they were given.
-        rows: the same, a list for each prompt.
-        prompts: how many there are.
+        choices: the choices as given.
+        rows: the choices as a list for each prompt.
+        prompts: the number of prompts.
     """
     if isinstance(choices, str) or len(rows) != prompts or not rows[0] or len({len(row) for row in rows}) > 1:
         raise ValueError("choices must be a list of at least one, or such a list for every prompt, all of one length")
@@ -292,11 +301,11 @@ def refuse_choices(choices: Any, rows: Sequence[Any], prompts: int) -> None:
 
 
 def read_prompts(model: PreTrainedModel, tokenizer: Any, prompts: list[str], inputs: dict[str, Any]) -> Context:
-    """The context of a batch of prompts, with what a processor makes of `inputs`."""
+    """Make the context of a batch of prompts, with the inputs that a processor makes of `inputs`."""
     side = "right" if model.config.is_encoder_decoder else "left"
     encoded = tokenizer(text=prompts, return_tensors="pt", padding=True, padding_side=side, **inputs)
     ids, mask, content = encoded["input_ids"], encoded["attention_mask"], {}
-    if isinstance(tokenizer, ProcessorMixin):  # a tokenizer's further outputs, token_type_ids, are not for generating
+    if isinstance(tokenizer, ProcessorMixin):  # no token_type_ids of a tokenizer, which `generate` does not take
         content = {name: value for name, value in encoded.items() if name not in ("input_ids", "attention_mask")}
     for name, value in content.items():
         if isinstance(value, Tensor):
@@ -305,12 +314,12 @@ def read_prompts(model: PreTrainedModel, tokenizer: Any, prompts: list[str], inp
 
 
 def score_texts(context: Context, texts: list[tuple[int, ...]], rows: list[int]) -> Tensor:
-    """(N,) float64 log p of N texts, each after the prompt in its row of `context`, which is used up."""
+    """The log p of N texts, (N,) float64, each after the prompt in its row of `context`. The context is used up."""
     lengths = torch.tensor([len(text) for text in texts])
     tokens = pad_sequence([torch.tensor(text) for text in texts], batch_first=True)
     scores = torch.zeros(len(texts), dtype=torch.float64)
     fed = tokens.new_empty(len(context.prompt), 0)
-    going, row = torch.arange(len(texts)), torch.tensor(rows)  # the texts that go on, and where the context has them
+    going, row = torch.arange(len(texts)), torch.tensor(rows)  # the texts that go on, and their rows in the context
     for i in range(tokens.shape[1]):
         logits = context(fed)
         scores[going] += token_log_p(logits[row.to(logits.device)], tokens[going, i])

@@ -1,4 +1,4 @@
-"""What the loop demands of parts, of their combinations and of a call: each with the error for what breaks it."""
+"""Checks of parts, of their combinations and of the options of a call. Each raises an error that says what to do."""
 
 import inspect
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from scorers._common.checks import require_count
 from .hypotheses import Hypotheses, members_of
 from .parts import Guide, Picker, Reranker, Search
 
-# processors of transformers that hold something for each row of the call, and why they cannot go with a reranker
+# processors of transformers that keep something for each row, and why they cannot be used with a reranker
 BOUND = {
     "UnbatchedClassifierFreeGuidanceLogitsProcessor": "(guidance_scale) keeps a cache that cannot follow",
     "PrefixConstrainedLogitsProcessor": "(prefix_allowed_tokens_fn) takes a row's number for its prompt's, beside",
@@ -26,7 +26,7 @@ BOUND = {
 
 
 def refuse_non_part(part: Any) -> None:
-    """Raise TypeError for what is no part of a decoder."""
+    """Raise TypeError for an object that cannot be a part of a decoder."""
     if isinstance(part, type):
         raise TypeError(f"{part.__name__} is a class: make a part of it, {part.__name__}(...)")
     if not isinstance(part, (Guide, LogitsProcessor, LogitsProcessorList)) and not inspect.isroutine(part):
@@ -37,7 +37,7 @@ def refuse_non_part(part: Any) -> None:
 
 
 def refuse_mode(config: GenerationConfig) -> None:
-    """Raise ValueError where the call's options ask for an algorithm of transformers' own."""
+    """Raise ValueError if the call's options ask for an algorithm of transformers."""
     mode = config.get_generation_mode()
     if mode == GenerationMode.CONTRASTIVE_SEARCH:
         raise ValueError(
@@ -52,7 +52,7 @@ def refuse_mode(config: GenerationConfig) -> None:
 
 
 def refuse_bound_processors(processors: Sequence[Any]) -> None:
-    """Raise ValueError for processors that know rows by their place: a reranker copies, drops and reorders them."""
+    """Raise ValueError for processors that know rows by their number: a reranker copies, drops and reorders them."""
     for processor in members_of(list(processors)):
         name = type(processor).__name__
         if name in BOUND:
@@ -60,12 +60,12 @@ def refuse_bound_processors(processors: Sequence[Any]) -> None:
 
 
 def refuse_width(reranker: Reranker) -> None:
-    """Raise ValueError for a reranker whose `width` is no whole number of at least 1."""
+    """Raise ValueError for a reranker whose `width` is not a whole number of at least 1."""
     require_count(f"{type(reranker).__name__}.width", reranker.width)
 
 
 def start_search(reranker: Reranker, hypotheses: Hypotheses, tokenizer: Any) -> Search:
-    """The search of a call, or TypeError for a reranker that starts something else."""
+    """Start the search of a call. TypeError if the reranker starts something else."""
     search = reranker.start(hypotheses, tokenizer)
     if not isinstance(search, Search):
         raise TypeError(f"{type(reranker).__name__}.start must return a decoding.Search, not {search!r}")
@@ -73,13 +73,13 @@ def start_search(reranker: Reranker, hypotheses: Hypotheses, tokenizer: Any) -> 
 
 
 def refuse_without_sampling(name: str, do_sample: bool | None) -> None:
-    """Raise ValueError where tokens are to be drawn in a call that does not sample: its warpers would be left out."""
+    """Raise ValueError if a part draws in a call that does not sample: the warpers would be left out."""
     if not do_sample:
         raise ValueError(f"{name} needs do_sample=True: without it temperature, top_k and top_p are left out")
 
 
 def refuse_bad_tokens(picker: Picker, hypotheses: Hypotheses, shape: torch.Size) -> None:
-    """Raise ValueError for a picker that did not append exactly one token a row, of the vocabulary."""
+    """Raise ValueError if a picker did not append exactly one token of the vocabulary to each row."""
     rows, length = hypotheses.tokens.shape
     if (rows, length) != (shape[0], shape[1] + 1):
         raise ValueError(
@@ -93,13 +93,13 @@ def refuse_bad_tokens(picker: Picker, hypotheses: Hypotheses, shape: torch.Size)
 
 
 def pads_outside_vocabulary(hypotheses: Hypotheses) -> bool:
-    """Whether the padding is no token of the model's: asked once a call, since it is another wait for the device."""
+    """Whether the padding token is outside the vocabulary. Called once a call, since it waits for the device."""
     embedding, pad = hypotheses.contexts[0].model.get_input_embeddings(), hypotheses.pad
     return isinstance(embedding, nn.Embedding) and pad is not None and not 0 <= int(pad) < embedding.num_embeddings
 
 
 def refuse_padding(hypotheses: Hypotheses) -> None:
-    """Raise ValueError where rows have ended, others go on, and padding outside the vocabulary would be read."""
+    """Raise ValueError if the model would read padding outside its vocabulary: some rows have ended, others not."""
     done, pad = hypotheses.done, hypotheses.pad
     if pad is not None and not done.all() and (hypotheses.tokens[:, -1][done] == pad).any():
         most = hypotheses.contexts[0].model.get_input_embeddings().num_embeddings - 1
@@ -110,10 +110,11 @@ def refuse_padding(hypotheses: Hypotheses) -> None:
 
 
 def checked_rows(name: str, rows: Any, hypotheses: Hypotheses, ended: bool) -> Tensor:
-    """The rows that the reranker of this name gave.
+    """Check the rows that the reranker of this name gave, and return them.
 
     Raises:
-        ValueError: they are not prompt by prompt, at least one of each prompt, and at the end exactly one of each.
+        ValueError: the rows are not in the order of the prompts, or a prompt has no row. At the end of a call: a prompt
+            has not exactly one row.
     """
     count, wanted = len(hypotheses.tokens), "exactly one of each prompt" if ended else "at least one of each prompt"
     fits = isinstance(rows, Tensor) and rows.dtype == torch.int64 and rows.dim() == 1

@@ -1,4 +1,4 @@
-"""`generate`: takes the place of `model.generate`."""
+"""The function `generate`, to call instead of `model.generate`."""
 
 import copy
 from collections.abc import Sequence
@@ -32,8 +32,8 @@ def generate(
 ) -> Any:
     """`model.generate(inputs, **generate_kwargs)`, with parts.
 
-    Without parts it is `model.generate` itself. The options that transformers 4 knew contrastive search by,
-    `penalty_alpha` and `top_k`, give the tokens they gave there.
+    Without parts it is `model.generate` itself. The options `penalty_alpha` and `top_k`, by which transformers 4 asked
+    for contrastive search, give the same tokens as there.
 
     Args:
         model: any model that has `generate`.
@@ -41,10 +41,10 @@ def generate(
         processors: the parts, in one flat list: guides in the order they apply, at most one picker and one reranker;
             see `Decoder`. With a picker that draws, such as `Sample()`, or a `Rerank` and no picker, `do_sample`
             is True unless the call says otherwise.
-        streamer: gets the tokens as they are settled.
-        generator: the randomness of sampling, one for the call or one for each prompt (and each of its
+        streamer: gets each token when no reranker can change it any more.
+        generator: the source of random numbers, one for the call, or one for each prompt (and each of its
             `num_return_sequences`): then a text does not depend on the rest of its batch. None: torch's global one.
-        trace: is told what was chosen in every step, from what and why; tokens are the same with it. See `Trace`.
+        trace: records what was chosen in every step, from what and why; it does not change the tokens. See `Trace`.
         share: whether rows may share the past that they have in common, which is faster; see `Decoder`.
         generate_kwargs: everything `model.generate` takes: `attention_mask`, `max_new_tokens`, `temperature`,
             `stop_strings` with `tokenizer` (which `Rerank` uses too), `num_return_sequences`, `cache`
@@ -54,7 +54,7 @@ def generate(
         what `model.generate` returns: (P, T) int64, or its output object under `return_dict_in_generate`.
 
     Raises:
-        TypeError, ValueError: in one line, before the first forward, for parts and options that do not go together.
+        TypeError, ValueError: parts and options do not go together. The message is one line, before any forward pass.
 
     Example:
         >>> import decoding
@@ -83,19 +83,19 @@ def generate(
     if streamer is not None and decoder.reranker and not decoder.reranker.streams:
         name = type(decoder.reranker).__name__
         raise ValueError(f"this {name} cuts what a streamer would have had: leave out streamer= or the {name}")
-    # which transformers does not hand to a callable
+    # transformers does not pass these arguments to a callable
     call = partial(decoder, streamer=streamer, raw=raw, tokenizer=tokenizer, trace=trace, share=share)
     return options.model.generate(inputs, custom_generate=call, streamer=streamer, **kwargs)
 
 
 def refuse_inputs(model: Any, inputs: Any, kwargs: dict[str, Any]) -> None:
-    """Raise for prompts that are no (P, T) token ids, as far as the model reads token ids."""
+    """Raise an error for prompts that are not (P, T) token ids, if the model reads token ids."""
     if getattr(model, "main_input_name", "input_ids") != "input_ids" or kwargs.get("inputs_embeds") is not None:
         return
     for given in (inputs, kwargs.get("input_ids")):
         if given is not None:
             refuse_shape(given)
-            if all(kwargs.get(name) is None for name in GIVEN_CACHE_NAMES):  # of whose tokens the mask may tell too
+            if all(kwargs.get(name) is None for name in GIVEN_CACHE_NAMES):  # a mask may cover cached tokens too
                 refuse_mask(given, kwargs.get("attention_mask"))
 
 
@@ -108,18 +108,18 @@ class Options:
             self.kwargs["generation_config"] = copy.deepcopy(self.kwargs["generation_config"])
 
     def given(self, name: str) -> Any:
-        """What the call says, or None."""
+        """The value that the call gives, or None."""
         if self.kwargs.get(name) is not None:
             return self.kwargs[name]
         return getattr(self.kwargs.get("generation_config"), name, None)
 
     def get(self, name: str) -> Any:
-        """What holds: the call's word, else the model's own default, else None."""
+        """The value in effect: the call's, else the model's own default, else None."""
         given = self.given(name)
         return getattr(self.model.generation_config, name, None) if given is None else given
 
     def set(self, name: str, value: Any) -> None:
-        """Say otherwise, for this call alone."""
+        """Set an option for this call only."""
         config = self.kwargs.get("generation_config")
         if config is not None:
             setattr(config, name, value)
@@ -144,7 +144,7 @@ def legacy_contrastive_search(options: Options) -> list[ContrastiveSearch]:
 
 
 def set_defaults(options: Options, decoder: Decoder) -> None:
-    """What the parts want where the call does not say: sampling, and a reranker's options."""
+    """Set the options that the parts need and the call does not give: sampling, and a reranker's options."""
     picker, reranker = decoder.picker, decoder.reranker
     wanted = dict(reranker.options) if reranker else {}
     if picker and not picker.draws and not picker.warped:
@@ -161,7 +161,7 @@ def set_defaults(options: Options, decoder: Decoder) -> None:
 
 
 def stop_on_strings(options: Options, tokenizer: Any) -> None:
-    """Turn `stop_strings` into a stopping criterion: transformers loses the `tokenizer` on its way to a callable."""
+    """Turn `stop_strings` into a stopping criterion, since transformers does not pass `tokenizer` to a callable."""
     if (strings := options.get("stop_strings")) is None:
         return
     if tokenizer is None:

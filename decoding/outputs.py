@@ -1,4 +1,4 @@
-"""What a call gives back: output objects, brought to the rows that were returned, and tokens for streamers."""
+"""The results of a call: output objects for the rows that are returned, and tokens for streamers."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from .parts import Search
 
 @dataclass
 class Reranked(GenerateDecoderOnlyOutput):
-    """What a reranker adds: the score of each sequence returned, and everything that was scored on the way."""
+    """An output object with the score of each returned sequence, and with all rounds of a reranker."""
 
     sequences_scores: Tensor | None = None
     rounds: list[Any] | None = None
@@ -26,18 +26,18 @@ class Reranked(GenerateDecoderOnlyOutput):
 
 @dataclass
 class RerankedEncoderDecoder(GenerateEncoderDecoderOutput):
-    """The same for an encoder-decoder."""
+    """The output object of `Reranked` for an encoder-decoder."""
 
     sequences_scores: Tensor | None = None
     rounds: list[Any] | None = None
 
 
 class OutputCollector:
-    """Keeps of every step what the output object shows: what the call's `output_*` options name, if anything.
+    """Collects at every step what the call's `output_*` options ask for.
 
     Args:
-        config: of the call.
-        search: of the call's reranker, if it has one; the output object has its report.
+        config: the configuration of the call.
+        search: the search of the call's reranker, if it has one; the output object has its report.
     """
 
     def __init__(self, config: GenerationConfig, search: Search | None = None) -> None:
@@ -45,11 +45,11 @@ class OutputCollector:
         self.wanted = bool(config.return_dict_in_generate)
         flags = ("scores", "logits", "attentions", "hidden_states")
         self.names = [name for name in flags if self.wanted and getattr(config, f"output_{name}")]
-        self.steps: list[tuple[int, dict[str, Any]]] = []  # the rows before a step, and what was seen of them
+        self.steps: list[tuple[int, dict[str, Any]]] = []  # for each step, its number of rows and what is kept of them
         self.parents: list[Tensor] = []
 
     def add_choices(self, hypotheses: Hypotheses) -> None:
-        """After a picker: keep what it chose from."""
+        """Keep what the picker chose from. Called after each picker step."""
         if not self.names:
             return
         made = hypotheses.seen
@@ -62,17 +62,17 @@ class OutputCollector:
         self.steps.append((batch, seen))
 
     def add_parents(self, step: Step) -> None:
-        """After a reranker: keep which rows the step went on with."""
+        """Keep the parent of each row. Called at the end of each step, after the reranker."""
         if self.names:
             self.parents.append(step.parents)
 
     @property
     def scores(self) -> tuple | None:
-        """For stopping criteria: the processed logits of each step so far; None, unless the call asks for them."""
+        """The processed logits of each step so far, for stopping criteria. None, unless the call asks for them."""
         return tuple(seen["scores"] for _, seen in self.steps) if "scores" in self.names else None
 
     def make_output(self, hypotheses: Hypotheses) -> Any:
-        """The (P, T) int64 sequences, or transformers' own output object around them."""
+        """Make the result of the call: (P, T) int64 sequences, or transformers' output object with them."""
         if not self.wanted:
             return hypotheses.tokens
         columns: dict[str, list] = {}
@@ -95,9 +95,9 @@ class OutputCollector:
 
 
 def stream_settled(steps: Iterable[Step], prompts: int, streamer: BaseStreamer) -> None:
-    """Drain `steps`, and put each column of (P,) int64 tokens once all surviving rows of every prompt agree on it."""
-    rows: Tensor | None = None  # (R, n): what each row has appended so far
-    owners = torch.arange(prompts)  # (R,): the prompt of each row
+    """Run all `steps`, and send each column of (P,) int64 tokens when all rows left of every prompt agree on it."""
+    rows: Tensor | None = None  # (R, n), the tokens of each row so far
+    owners = torch.arange(prompts)  # (R,), the prompt of each row
     sent = 0
     for step in steps:
         owners = owners.to(step.parents.device)[step.parents]

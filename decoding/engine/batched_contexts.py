@@ -59,8 +59,8 @@ class ContextSlice(RowReader):
         self.batched, self.source, self.index = batched, source, index
         self.model, self.raw, self.borrowed = source.model, source.raw, source.borrowed
         self.generation_config = source.generation_config
-        self.keep_states = batched.whole.keep_states  # of all slices, as a look-ahead is fed to all
-        self._padding = batched.whole.prompt.shape[1] - source.prompt.shape[1]  # to be as wide as the other prompts
+        self.keep_states = batched.whole.keep_states  # for all slices, since a look-ahead is fed to all
+        self._padding = batched.whole.prompt.shape[1] - source.prompt.shape[1]  # to match the widest prompt
 
     @property
     def share(self) -> bool | None:

@@ -38,7 +38,7 @@ def can_be_copied(cache: Any) -> bool:
 
 
 def copy_cache(cache: DynamicCache) -> DynamicCache:
-    """The same cache again, to be read on in another way: no tensor of it is written into, so all are shared."""
+    """Copy a cache, to continue it in another way. No tensor is written into, so the copy shares them all."""
     other = copy.copy(cache)
     other.layers = [copy.copy(layer) for layer in cache.layers]
     return other
@@ -56,7 +56,7 @@ def can_be_cropped(cache: Any) -> bool:
     if not isinstance(cache, Cache) or not cache.is_croppable or any(cache.is_sliding):
         return False
     layers = getattr(cache, "self_attention_cache", cache).layers
-    return not any(isinstance(layer, BaseQuantizedLayer) for layer in layers)  # they say they can, and cannot
+    return not any(isinstance(layer, BaseQuantizedLayer) for layer in layers)  # which cannot be cropped
 
 
 def shown_outputs(flags: dict[str, Any], is_encoder_decoder: bool) -> set[str]:

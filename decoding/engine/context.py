@@ -89,13 +89,13 @@ class Context(RowReader):
         self.model: Any = model  # Any: transformers gives its models no type with `generate`
         self.generation_config, self.keep_states, self.raw, self.share = generation_config, keep_states, raw, None
         embedded = None if model.config.is_encoder_decoder else model_kwargs.get("inputs_embeds")
-        self._width = (prompt if embedded is None else embedded).shape[1]  # of the prompt, of tokens or not
+        self._width = (prompt if embedded is None else embedded).shape[1]  # in tokens or embeddings
         self._prompt, self._fed = prompt, -1
         self._shown = shown_outputs(model_kwargs, self.model.config.is_encoder_decoder)
         self._state = RowState(model_kwargs, len(prompt))
-        self._probed: ProbeResult | None = None  # because of which the rows share their prefix, if they do
+        self._probed: ProbeResult | None = None  # the result by which rows share their prefix or not
         self.borrowed = holds_cache_of_caller(model_kwargs)
-        self._borrowed_cache: DynamicCache | None = None  # the caller's, as it was; `close` brings it up to date
+        self._borrowed_cache: DynamicCache | None = None  # the caller's, unchanged; `close` brings it up to date
         if keep_states:
             caches = [model_kwargs[name] for name in CACHE_NAMES if name in model_kwargs]
             refuse_lost_states(next(iter(caches), None), self.borrowed, generation_config)
@@ -171,8 +171,8 @@ class Context(RowReader):
             ValueError: this model's state cannot be forked or reordered.
         """
         if self._fed < 0:
-            self.read(self._prompt[:, :0])  # each prompt is read once, and only then its copies
-        if self._state.inputs["use_cache"]:  # without a cache all is read anew from the tokens, so rows can be anything
+            self.read(self._prompt[:, :0])  # read each prompt once, before it is copied
+        if self._state.inputs["use_cache"]:  # without a cache, all tokens are read anew
             refuse_unforkable(self.model, list(self._state.cache.values()))
         rows = rows.to(self._prompt.device)
         self._prompt = self._prompt[rows]
@@ -183,7 +183,7 @@ class Context(RowReader):
         """(R, V) float32 next-token logits after everything fed."""
         state = self._state
         if state.logits is None:
-            state.gather()  # of the rows that are left
+            state.gather()  # only the rows that are left
             assert state.last_hidden is not None
             logits = project_to_logits(self.model, state.last_hidden)
             state.logits = logits.to(dtype=torch.float32, device=self._prompt.device)
@@ -238,7 +238,7 @@ class Context(RowReader):
         return cache
 
     def _read_prompt(self) -> None:
-        """Each different prompt once, with one forward for all."""
+        """Read each different prompt once, with one forward pass for all."""
         state, prompt, same = self._state, self._prompt, None
         if self.borrowed:
             self._copy_borrowed_cache()
@@ -257,17 +257,17 @@ class Context(RowReader):
             self._take(read_prompt(self.model, prompt, self.generation_config, state.inputs), self.keep_states)
         if same is not None:
             state.choose(same[1])
-        state.inputs.pop("inputs_embeds", None)  # they were the prompt, and it is read
+        state.inputs.pop("inputs_embeds", None)  # they were the prompt, which is read now
         self._fed = 0
 
     def _copy_borrowed_cache(self) -> None:
-        """Go on with a copy of a caller's cache, so that whatever interrupts us, theirs holds what it held."""
+        """Go on with a copy of a caller's cache, so that theirs is unchanged if the call is interrupted."""
         cache: Any = self._state.inputs.get(DEFAULT_CACHE_NAME)
         if can_be_copied(cache):
             self._borrowed_cache, self._state.inputs[DEFAULT_CACHE_NAME] = cache, copy_cache(cache)
 
     def _feed(self, continuation: Tensor, new: int) -> None:
-        """Feed the last `new` tokens of every row; rows that are the same, past and tokens, once."""
+        """Feed the last `new` tokens of every row. Rows with the same past and the same tokens are fed once."""
         state, tokens, same = self._state, torch.cat([self._prompt, continuation], dim=1), None
         if state.rows is not None and not state.outputs:
             same = find_distinct_rows(torch.cat([state.rows[:, None], continuation[:, -new:]], dim=1))
@@ -291,7 +291,7 @@ class Context(RowReader):
 
     def _take(self, out: Any, keep_states: bool) -> None:
         keep_outputs(self._state, out, self._shown, self._prompt.device)
-        if keep_states:  # without a cache those of all tokens come again
+        if keep_states:  # without a cache, the states of all tokens come again
             self._state.keep(last_states(out), anew=not self._state.inputs["use_cache"])
 
     def _feed_shared(self, tokens: Tensor, new: int, headless: bool) -> None:
@@ -305,7 +305,7 @@ class Context(RowReader):
             state.keep(hidden)
 
     def _choose_path(self) -> ProbeResult | None:
-        """Whether the next tokens take the fast path, and how; None: that is still to be probed."""
+        """Whether the next tokens take the fast path, and how. None: this must still be probed."""
         state = self._state
         if state.tree is None:
             forks = state.rows is not None and len(state.rows) > len(state.rows.unique())
@@ -318,9 +318,9 @@ class Context(RowReader):
         return ProbeResult(shares=True) if self.share else self._probed
 
     def _probe_sharing(self, tokens: Tensor, new: int) -> ProbeResult:
-        """Feed a copy by the fast path, and some rows of another copy by the general one; do both say the same?
+        """Feed a copy by the fast path and some rows of another copy by the general one, and compare the results.
 
-        If so, the first copy is this context's state from now on. If not, the state is as it was, with nothing fed.
+        If they agree, the first copy becomes the state of this context. If not, the state stays as it was.
         """
         circumstances, result = circumstances_of(self.model, self._state), ProbeResult(shares=False)
         rows = rows_to_compare(self._state).to(self._prompt.device)
@@ -328,7 +328,7 @@ class Context(RowReader):
         general.choose(rows)
         out = forward_each_row(self.model, general, tokens[rows], new, output_hidden_states=True)
         expected, logits = last_states(out)[:, -1], out.logits[:, -1].to(dtype=torch.float32, device=rows.device)
-        del general, out  # and with them the copies of the cache
+        del general, out  # frees the copies of the cache too
         shared, hidden = self._state.copy(), None
         try:
             shared.tree = make_tree(self.model, shared, self.generation_config.max_length)

@@ -48,13 +48,13 @@ class GroupedHeads:
         return self.tensor()[index]
 
     def expand(self, *sizes: int) -> Any:
-        """As a tensor's, put off where it makes the copies of each head."""
+        """Expand as a tensor does. This is put off if it makes the copies of each head."""
         if len(self.shape) == len(sizes) == 5 and sizes[:2] + sizes[3:] == self.shape[:2] + self.shape[3:]:
             return GroupedHeads(self.heads, sizes)
         return self.tensor().expand(*sizes)
 
     def reshape(self, *sizes: int) -> Any:
-        """As a tensor's, put off where it makes heads of the copies."""
+        """Reshape as a tensor does. This is put off if it turns the copies into heads."""
         if len(self.shape) == 5:
             batch, heads, copies, slots, width = self.shape
             if sizes == (batch, heads * copies, slots, width):

@@ -32,7 +32,7 @@ class HiddenStates:
         self.recent = self.recent[rows]
 
     def all(self) -> Tensor:
-        """(R, T, D): the past and the newest, rows in order."""
+        """The states of everything fed, (R, T, D), with the rows in order."""
         if self.rows is not None and not is_identity(self.rows, len(self.past)):
             self.past = self.buffer = self.past[self.rows]
         self.rows = None
@@ -46,7 +46,7 @@ class HiddenStates:
         return self.past
 
     def newest(self) -> Tensor:
-        """(R, D) of the last token."""
+        """The states of the last token, (R, D)."""
         return self.recent[:, -1] if self.recent.shape[1] else self.all()[:, -1]
 
 
@@ -56,5 +56,5 @@ def scaled_to_unit_length(hidden: Tensor) -> Tensor:
 
 
 def is_identity(rows: Tensor, batch: int) -> bool:
-    """Whether `rows` leaves a batch as it is: then nothing need be copied."""
+    """Whether `rows` leaves a batch as it is, so that nothing has to be copied."""
     return len(rows) == batch and torch.equal(rows, torch.arange(batch, device=rows.device))

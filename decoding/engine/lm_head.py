@@ -49,7 +49,7 @@ def capture_last_hidden_states(model: PreTrainedModel) -> Iterator[list[Tensor]]
     thread = get_ident()
 
     def capture_output(module: Any, args: Any, out: Any) -> None:
-        if get_ident() == thread:  # a forward of the same model in another thread is not ours
+        if get_ident() == thread:  # skip a forward pass of the same model in another thread
             captured.append(out[0])
 
     backbone: Any = model.get_decoder() if hasattr(model, "get_decoder") else model
@@ -72,13 +72,13 @@ class HeadOnly:
 
 
 class FixedBackbone:
-    """Stands for a backbone, and for any part of it: called in any way, it gives the same hidden states."""
+    """A stand-in for a backbone and for any part of it. Every call returns the same hidden states."""
 
     def __init__(self, hidden: Tensor) -> None:
         self.output = FixedOutput(last_hidden_state=hidden)
 
     def __call__(self, *args: Any, **kwargs: Any) -> "FixedOutput":
-        """The hidden states."""
+        """Return the hidden states."""
         return self.output
 
     def __getattr__(self, name: str) -> "FixedBackbone":
@@ -86,7 +86,7 @@ class FixedBackbone:
 
 
 class FixedOutput(BaseModelOutputWithPast):
-    """A backbone's output; every field that some families have beside the hidden states is None."""
+    """The output of a backbone. All further fields, which only some families have, are None."""
 
     def __getattr__(self, name: str) -> None:
         if name.startswith("__"):

@@ -119,7 +119,7 @@ class PrefixTree:
         branches = torch.eye(width, dtype=torch.bool, device=self.visible.device)
         before = torch.ones(count, count, dtype=torch.bool, device=branches.device).tril()
         if width * count > 1 or self.padding is not None or branch_slots or self.position is not None:
-            new = torch.kron(branches, before)  # (width n, width n): each sees the new tokens of its branch before it
+            new = torch.kron(branches, before)  # (width n, width n), causal within each branch
             shared = torch.ones(batch, 1, self.shared, dtype=torch.bool, device=branches.device)
             if self.padding is not None:
                 shared = ~self.padding[:, None]
@@ -165,7 +165,7 @@ class PrefixTree:
         order, kept = None, None
         if not live.all():
             slots = int(live.sum(1).max())
-            order = (~live).byte().argsort(dim=1, stable=True)[:, :slots]  # a row with fewer keeps dead ones at its end
+            order = (~live).byte().argsort(dim=1, stable=True)[:, :slots]  # short rows end in unused slots
             if bool((order == torch.arange(slots, device=order.device)).all()):
                 kept = slots
             visible = visible.take_along_dim(order[:, None], dim=2)

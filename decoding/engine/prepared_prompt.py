@@ -65,7 +65,7 @@ def prepare_prompt(
 
 
 def prepare_again(reader: RowReader, model: Any = None, **changes: Any) -> PreparedPrompt:
-    """The prompts of `reader`, prepared once more: see `RowReader.again`."""
+    """Prepare the prompts of `reader` once more, see `RowReader.again`."""
     content = reader.content
     if reader.model.config.is_encoder_decoder or "inputs_embeds" in content:
         raise ValueError(
@@ -81,7 +81,7 @@ def prepare_again(reader: RowReader, model: Any = None, **changes: Any) -> Prepa
     copies = reader.generation_config.num_return_sequences or 1 if content else 1
     prompt, mask, content = prompt[::copies], mask[::copies], {**(reader.raw or {}), **changes}
     model = reader.model if model is None else model
-    if not content:  # images have ids of their own
+    if not content:  # images may have ids outside the vocabulary
         refuse_tokens(model, prompt, f"the prompt of {model.config.name_or_path or type(model).__name__}")
     return prepare_prompt(model, prompt, mask, copies=copies, **content)
 

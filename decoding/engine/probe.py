@@ -1,8 +1,8 @@
-"""May rows share their prefix? What a context holds, and what its model was seen to do, decide.
+"""Whether rows may share their prefix. This depends on what a context holds, and on what its model was seen to do.
 
-Some models are wrong without an error when branches share a forward: they work out positions or reach by themselves.
-So no list of names decides. The first time, `Context` feeds a step both ways, on the prompt in hand, and what it saw is
-remembered here.
+Some models give wrong results without an error when branches share a forward pass, since they compute positions or the
+reach of attention by themselves. So no list of names decides. The first time, `Context` feeds a step both ways, on its
+own prompt, and the result is kept here.
 """
 
 import inspect
@@ -53,12 +53,12 @@ class ProbeResults:
         self._lock = Lock()
 
     def of_model(self, model: Any) -> dict[tuple, ProbeResult]:
-        """By circumstances, what this model was seen to do."""
+        """The results of this model, by circumstances."""
         with self._lock:
             return dict(self._results.get(model, {}))
 
     def remember(self, model: Any, circumstances: tuple, result: ProbeResult) -> None:
-        """Keep a result for as long as its model lives."""
+        """Keep a result as long as its model exists."""
         with self._lock:
             self._results.setdefault(model, {})[circumstances] = result
 
@@ -88,7 +88,7 @@ def holds_text_alone(model: Any, state: RowState) -> bool:
 
 
 def circumstances_of(model: Any, state: RowState) -> tuple:
-    """What a result may depend on, beside the model."""
+    """Everything that a result may depend on, beside the model."""
     config, mask = model.config.get_text_config(decoder=True), state.inputs.get("attention_mask")
     padded = mask is not None and not bool(mask.all())
     layers = state.cache[DEFAULT_CACHE_NAME].layers

@@ -1,4 +1,4 @@
-"""Prompts that cannot be read, and models that cannot read them: said in one line, before the first forward."""
+"""Refuse prompts that a model cannot read, with one line, before the first forward pass."""
 
 from collections.abc import Mapping
 from itertools import chain
@@ -48,7 +48,7 @@ def refuse_mask(tokens: Tensor, mask: Any) -> None:
 
 
 def refuse_tokens(model: Any, tokens: Tensor, name: str) -> None:
-    """Raise ValueError for ids that a model has no embedding of."""
+    """Raise ValueError for token ids that have no embedding in the model."""
     embedding = model.get_input_embeddings()
     if not isinstance(embedding, nn.Embedding):
         return
@@ -67,7 +67,7 @@ def refuse_prompts(
         tokens: (P, T) int64, as transformers hands them over. inputs: the rest that it prepared. mask: (P, T) or None.
         whole: whether nothing was read before them; else the mask may tell of that too, and be wider.
     """
-    if inputs.get("inputs_embeds") is None:  # else the prompt is no tokens
+    if inputs.get("inputs_embeds") is None:  # else the prompt is given as embeddings
         refuse_shape(tokens)
         seen = any(name.startswith(("pixel", "image", "input_features")) for name in inputs)
         if not seen:  # these have ids of their own
@@ -86,7 +86,7 @@ def refuse_prompts(
 
 
 def refuse_training(model: Any) -> None:
-    """Raise ValueError for a model whose dropout is on: each forward would read another model."""
+    """Raise ValueError for a model in training mode: with dropout, each forward pass is another model."""
     for module in model.modules():
         if not module.training:
             continue
@@ -97,7 +97,7 @@ def refuse_training(model: Any) -> None:
 
 
 def refuse_overrun(model: Any, needed: int) -> None:
-    """Raise ValueError where a model has a table of positions, and fewer than are needed.
+    """Raise ValueError if a model has a table of positions that is too short.
 
     Positions that are computed (rotary ones, ALiBi) do not run out; what a model makes of them is its own affair.
     """

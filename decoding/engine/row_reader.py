@@ -1,4 +1,4 @@
-"""What parts see of a context, whether it reads its prompts alone or in one batch with others."""
+"""The interface of a context, whether it reads its prompts alone or in one batch with others."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping

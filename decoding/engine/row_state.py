@@ -1,4 +1,4 @@
-"""Everything of a context that a forward changes: what it leaves, row by row, and the rows chosen since."""
+"""The state of a context that a forward pass changes: its results row by row, and the rows chosen since."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,17 +14,18 @@ from .transformers_api import DEFAULT_CACHE_NAME
 
 @dataclass
 class RowState:
-    """What the last forward left, for its rows; `gather` brings it to the rows that were chosen since.
+    """The results of the last forward pass, for its rows. `gather` moves them to the rows chosen since.
 
-    inputs: what transformers prepared for the model, brought up to date after each forward.
-    batch: the number of rows of the last forward.
-    cache: an output of the model's that holds the cache alone, under the name that this family gives it.
-    outputs: what the caller asked to see of the last forward.
-    logits: (batch, V) float32; None where they are still to be made of `last_hidden`.
-    last_hidden: (batch, D) the last tokens' hidden states; None where the logits were made with them.
-    hidden_states: of everything fed, for the present rows; None where they are not kept.
-    rows: (R,) int64, the rows chosen since the last forward; None where none were.
-    tree: the cache as a tree, where rows share their prefix; None where each has a cache row of its own.
+    Attributes:
+        inputs: what transformers prepared for the model, brought up to date after each forward pass.
+        batch: the number of rows of the last forward pass.
+        cache: a model output that holds only the cache, under the name that this family gives it.
+        outputs: what the caller asked to see of the last forward pass.
+        logits: (batch, V) float32; None if they must still be made from `last_hidden`.
+        last_hidden: (batch, D) hidden states of the last tokens; None if the logits are made already.
+        hidden_states: the hidden states of everything fed, for the present rows; None if they are not kept.
+        rows: (R,) int64, the rows chosen since the last forward pass; None if none were.
+        tree: the cache as a tree, if rows share their prefix; None if each row has a cache row of its own.
     """
 
     inputs: dict[str, Any]
@@ -38,32 +39,32 @@ class RowState:
     tree: PrefixTree | None = None
 
     def choose(self, rows: Tensor) -> None:
-        """Compose a choice of `rows` (R',) int64 with those before it; nothing is copied."""
+        """Choose `rows` (R',) int64 among the rows chosen before. Nothing is copied."""
         self.rows = rows if self.rows is None else self.rows[rows]
         if self.hidden_states is not None:
             self.hidden_states.select(rows)
 
     def keep(self, hidden: Tensor, anew: bool = False) -> None:
-        """Keep the (R, n, D) hidden states of what was just fed; anew: of everything fed."""
+        """Keep the (R, n, D) hidden states of the tokens just fed or, with `anew`, of everything fed."""
         if self.hidden_states is None or anew:
             self.hidden_states = HiddenStates(hidden)
         else:
             self.hidden_states.append(hidden)
 
     def at_present_rows(self, value: Any) -> Any:
-        """A `value` of the last forward's rows, gathered for the present ones; it may be tensors in containers."""
+        """Gather a `value` of the last forward pass for the present rows. It may hold tensors in containers."""
         return value if self.rows is None else gather_rows(value, self.rows, self.batch)
 
     def inputs_at(self, rows: Tensor) -> dict[str, Any]:
-        """The model's inputs at `rows` (R',) int64 of the last forward."""
+        """The model's inputs for `rows` (R',) int64 of the last forward pass."""
         inputs = {name: gather_rows(value, rows, self.batch) for name, value in self.inputs.items()}
         position = self.inputs.get("position_ids")
-        if position is not None and position.dim() == 3:  # of multimodal models: (3, R, T)
+        if position is not None and position.dim() == 3:  # multimodal models have (3, R, T)
             inputs["position_ids"] = position[:, rows]
         return inputs
 
     def gather(self) -> None:
-        """Bring everything to the rows chosen since the last forward."""
+        """Gather everything for the rows chosen since the last forward pass."""
         if self.rows is not None and not is_identity(self.rows, self.batch):
             self.inputs = self.inputs_at(self.rows)
             if self.tree is None:
@@ -77,15 +78,15 @@ class RowState:
         self.rows = None
 
     def take_cache_out_of_inputs(self) -> None:
-        """`cache` holds it from now on, and gathering must not move it twice."""
+        """Remove the cache from the inputs. `cache` holds it now, and it must not be gathered twice."""
         for name in self.cache:
             self.inputs.pop(name, None)
 
     def copy(self) -> "RowState":
-        """The same state, but for the hidden states of what was fed, to be fed in another way.
+        """Copy the state, without the hidden states of what was fed, to feed it in another way.
 
-        What is fed to one of the two is not seen by the other; the tensors of the cache are in both, and not written.
-        Only for a state whose cache `can_be_copied`, and that has no tree yet.
+        Neither of the two sees what is fed to the other. Both have the tensors of the cache, which are not written
+        into. This is for a state whose cache `can_be_copied`, and that has no tree yet.
         """
         cache = type(self.cache)(**{DEFAULT_CACHE_NAME: copy_cache(self.cache[DEFAULT_CACHE_NAME])})
         return RowState(

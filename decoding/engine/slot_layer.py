@@ -7,7 +7,7 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from .grouped_attention import GroupedHeads
 
-BLOCK = 64  # slots that a buffer grows by: it is copied once in so many tokens
+BLOCK = 64  # slots by which a buffer grows; it is copied once in that many tokens
 
 
 class SlotLayer(DynamicLayer):
@@ -40,7 +40,7 @@ class SlotLayer(DynamicLayer):
         if end > self.buffers[0].shape[2]:
             limit = self.limit - self.dropped
             room = min(end + BLOCK, limit) if end < limit else end + BLOCK
-            for i, buffer in enumerate(self.buffers):  # one at a time: the old one of each is freed before the next
+            for i, buffer in enumerate(self.buffers):  # one at a time, so that each old tensor is freed before the next
                 grown = buffer.new_empty(*buffer.shape[:2], room, buffer.shape[3])
                 grown[:, :, :start] = buffer[:, :, :start]
                 self.buffers[i] = buffer = grown
@@ -73,7 +73,7 @@ class SlotLayer(DynamicLayer):
             filled, end = self.keys.shape[2], first + order.shape[1]  # type: ignore[union-attr]
             for buffer in self.buffers:
                 tail = buffer[:, :, first:filled]
-                one = len(order) == 1  # much the same, at half the price
+                one = len(order) == 1  # index_select does the same at half the cost
                 chosen = tail.index_select(2, order[0]) if one else tail.take_along_dim(order[:, None, :, None], dim=2)
                 buffer[:, :, first:end] = chosen
             self._show_slots(end)
@@ -102,5 +102,5 @@ class SlotLayer(DynamicLayer):
         return self.keys.shape[2] + self.dropped  # type: ignore[union-attr]
 
     def _show_slots(self, slots: int) -> None:
-        """Make `keys` and `values` the first so many slots of the buffers."""
+        """Make `keys` and `values` views of the first slots of the buffers."""
         self.keys, self.values = (buffer[:, :, :slots] for buffer in self.buffers)

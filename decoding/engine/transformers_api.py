@@ -1,4 +1,4 @@
-"""What of transformers is private and used: all of it is named here, and nowhere else in the three packages.
+"""The private names of transformers that are used. They stand here, and nowhere else in the three packages.
 
 None of these names is promised to stay. Each was looked up in the sources of transformers 5.20.0, 5.23.0 and 5.24.0,
 and stands in all three. A test holds the packages to this file, and this file's names to ARCHITECTURE.md.

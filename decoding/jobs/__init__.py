@@ -1,1 +1,1 @@
-"""The work of the commands: prompts in, records out, fine-tuning, synthesis."""
+"""The jobs that the commands run: continuation of prompts, fine-tuning and synthesis of examples."""

@@ -1,6 +1,6 @@
-"""Prompts from files, and the job of continuing them in batches.
+"""The job of continuing prompts in batches.
 
-torch and transformers are imported where they are needed, so that what is wrong with a file can be said without them.
+torch and transformers are imported only where they are needed, so that a bad file is refused without them.
 """
 
 import hashlib
@@ -10,7 +10,7 @@ from typing import Any
 
 from .prompts import Prompt
 
-# a model's own defaults of these would ask for another algorithm, or for another shape of output
+# overrides a model's own defaults, which could ask for another algorithm or another form of output
 PLAIN: dict[str, Any] = {
     "num_beams": 1,
     "num_return_sequences": 1,
@@ -21,7 +21,12 @@ PLAIN: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Reranking:
-    """A `decoding.Rerank` as a command names it. scorer: a kind, or a kind, a colon and a hub id or folder."""
+    """The settings of a `decoding.Rerank`, as the options of a command give them.
+
+    Args:
+        scorer: a kind, or a kind, a colon and a hub id or folder, such as "reward:ID".
+        every, samples, beams: see `Rerank`.
+    """
 
     scorer: str
     every: int | None
@@ -43,7 +48,7 @@ class Reranking:
             raise ValueError("a reward model judges whole texts: --every 0 draws them whole")
 
     def load(self, model: Any, tokenizer: Any) -> Any:
-        """The part, with its scorer's weights; `likelihood` is that of the model itself."""
+        """Make the part, and load the weights of its scorer. `likelihood` asks the model itself."""
         import scorers
 
         from ..rerankers.rerank import Rerank
@@ -70,8 +75,14 @@ class Reranking:
 class Job:
     """Prompts, and everything that their continuations depend on.
 
-    settings: `max_new_tokens`, `temperature`, `top_k`, `top_p`, `repetition_penalty`, `batch_size`, `dtype`; None where
-    the call leaves it to the model.
+    Args:
+        prompts: the prompts to continue.
+        picker: the picker.
+        model: the name of the model, for the records.
+        seed: seed of all batches.
+        settings: `max_new_tokens`, `temperature`, `top_k`, `top_p`, `repetition_penalty`, `batch_size` and `dtype`.
+            None leaves a setting to the model.
+        reranking: the reranker, if there is one.
     """
 
     prompts: Sequence[Prompt]
@@ -83,15 +94,15 @@ class Job:
 
     @property
     def origin(self) -> dict[str, Any]:
-        """What every record says of how it was made."""
+        """The entries of every record that say how it was made."""
         decoder = ", ".join(map(repr, [self.picker, *([self.reranking] if self.reranking else [])]))
         return {"decoder": decoder, "model": self.model, "seed": self.seed, "settings": self.settings}
 
     def run(self, model: Any, tokenizer: Any, done: Container = (), **options: Any) -> Iterator[list[dict[str, Any]]]:
-        """The records of each batch that is not all `done`.
+        """Yield the records of each batch, unless all its prompts are `done`.
 
-        Batches are runs of the complete list, and each has its own random numbers: a row meets the same neighbours and
-        the same draws in any run, interrupted or not.
+        A batch is always the same part of the complete list, and has its own random numbers. So a row has the same
+        neighbours and the same draws, whether the job was interrupted or not.
         """
         size = self.settings["batch_size"]
         parts = [self.picker, *([self.reranking.load(model, tokenizer)] if self.reranking else [])]
@@ -103,17 +114,17 @@ class Job:
     def continue_batch(
         self, model: Any, tokenizer: Any, parts: list[Any], batch: Sequence[Prompt], number: int, **options: Any
     ) -> list[dict[str, Any]]:
-        """The records of one batch, in one call of `decoding.generate`."""
+        """Make the records of one batch, in one call of `decoding.generate`."""
         import torch
 
         from ..generation import generate
 
         encoded = tokenizer([prompt.text for prompt in batch], return_tensors="pt", padding=True).to(model.device)
-        ids, mask = encoded["input_ids"], encoded["attention_mask"]  # token_type_ids are not for generating
+        ids, mask = encoded["input_ids"], encoded["attention_mask"]  # no token_type_ids, which `generate` does not take
         names = ("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty")
         options |= {name: self.settings[name] for name in names if self.settings[name] is not None}
         generator = torch.Generator(model.device).manual_seed(seed_of_batch(self.seed, number))
-        if self.reranking and model.config.is_encoder_decoder:  # whose prompts a reranker does not see
+        if self.reranking and model.config.is_encoder_decoder:  # a reranker does not see its prompts
             parts = [parts[0], replace(parts[1], prefixes=[prompt.text for prompt in batch])]
         out = generate(
             model, ids, attention_mask=mask, processors=parts, generator=generator,
@@ -124,7 +135,7 @@ class Job:
         scores = out.sequences_scores.tolist() if self.reranking else []
         notes = [{"score": score, **self.origin} for score in scores] or [self.origin] * len(rows)
         heads, start = [row[real.bool()].tolist() for row, real in zip(ids, mask, strict=True)], ids.shape[1]
-        if model.config.is_encoder_decoder:  # the output is the answer alone, after one token that starts the decoder
+        if model.config.is_encoder_decoder:  # the output has no prompt, only one token that starts the decoder
             heads, start = [[] for _ in heads], 1
         ends = model.generation_config.eos_token_id
         ends = ends if isinstance(ends, list) else [ends]
@@ -135,15 +146,16 @@ class Job:
 
 
 def seed_of_batch(seed: int, number: int) -> int:
-    """The first 8 bytes of SHA-256 of "seed/number".
+    """The seed of a batch: the first 8 bytes of SHA-256 of "seed/number".
 
-    A hash, for torch's generator on the CPU keeps the low 32 bits alone: seed * 2**32 + number would forget the seed.
+    It is a hash, since torch's generator on the CPU keeps only the low 32 bits: seed * 2**32 + number would lose the
+    seed.
     """
     return int.from_bytes(hashlib.sha256(f"{seed}/{number}".encode()).digest()[:8])
 
 
 def describe(tokenizer: Any, prompt: list[int], new: list[int], ends: list[int]) -> dict[str, Any]:
-    """The text of the new tokens, how many they are up to the end of sequence, and whether they reached it."""
+    """The text of the new tokens, their number up to the end of sequence, and whether they reached it."""
     from ..models.tokenization import read_behind
 
     length = next((i + 1 for i, token in enumerate(new) if token in ends), None)

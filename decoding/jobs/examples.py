@@ -1,4 +1,4 @@
-"""Example texts from files: what an expert is trained on, and what STEER starts from."""
+"""Examples from files, to train an expert and to start STEER from."""
 
 import json
 import random
@@ -8,29 +8,30 @@ from typing import Any, TypeVar
 
 from scorers._common.files import is_json_lines, read_lines
 
-# A text; or {"prompt": text, "completion": text}; or a chat, {"messages": [...]} or {"prompt": [...],
+# An example is a text; or {"prompt": text, "completion": text}; or a chat, {"messages": [...]} or {"prompt": [...],
 # "completion": [...]}, of turns {"role": text, "content": text}. These are the data formats of trl's SFTTrainer.
 Example = str | Mapping[str, Any]
 Kind = TypeVar("Kind", bound=Example)
 
 
 def read_examples(path: Path, field: str = "text") -> list[str]:
-    """One text from each line that is not blank: the `field` of a JSON object, or else the line itself.
+    """Read one text from each line that is not blank: the `field` of a JSON object, or else the line itself.
 
     The lines are JSON if the name ends in .jsonl or .json (before .gz), or if the first line is a JSON object with
-    `field`. A name that ends in .gz is unpacked.
+    `field`. A file whose name ends in .gz is unpacked.
 
     Raises:
-        OSError: the file cannot be read. ValueError: a line without a text, bytes that are not UTF-8, no texts at all.
+        OSError: the file cannot be read.
+        ValueError: a line has no text, the file is not UTF-8, or it has no texts at all.
     """
     return parse_lines(path, lambda line: text_of(line, field), f'a "{field}" that is a text')
 
 
 def read_training_examples(path: Path, field: str = "text") -> list[Example]:
-    """One example from each line that is not blank, in any form of `Example`. See `read_examples` for the file.
+    """Read one example from each line that is not blank, in any form of `Example`. See `read_examples` for the file.
 
-    An object that has `field` is a plain text, whatever else it has. Of an object, only the entries that make it an
-    example are kept.
+    An object that has `field` is a plain text, whatever else it has. Only the entries that belong to an example are
+    kept.
 
     Raises:
         OSError, ValueError: as in `read_examples`.
@@ -40,7 +41,7 @@ def read_training_examples(path: Path, field: str = "text") -> list[Example]:
 
 
 def parse_lines(path: Path, parse: Callable[[str], Any], wanted: str) -> list[Any]:
-    """What `parse` makes of each line of JSON, or the lines themselves. `wanted` says what an object must have."""
+    """Parse each line of JSON with `parse`, or return plain lines. `wanted` says what an object must have."""
     lines = [(place, line.strip()) for _, place, line in read_lines(path)]
     if not lines:
         raise ValueError(f"no examples in {path}")
@@ -71,7 +72,7 @@ def example_of(line: str, field: str) -> Example | None:
     if is_chat(prompt) and is_chat(completion):
         return {"prompt": turns(prompt), "completion": turns(completion)}
     if isinstance(prompt, str) and isinstance(completion, str) and completion.strip():
-        return {"prompt": prompt, "completion": completion}  # unstripped: a space between the two has a meaning
+        return {"prompt": prompt, "completion": completion}  # not stripped: a space between the two has a meaning
     return None
 
 
@@ -97,12 +98,12 @@ def is_chat(value: Any) -> bool:
 
 
 def turns(chat: Any) -> list[dict[str, str]]:
-    """The chat with the role and the content of each turn alone."""
+    """The chat with only the role and the content of each turn."""
     return [{"role": turn["role"], "content": turn["content"]} for turn in chat]
 
 
 def key_of(example: Example) -> str:
-    """The same for equal examples, and different for others."""
+    """A key of an example: equal for equal examples, and different for others."""
     return example if isinstance(example, str) else json.dumps(example, sort_keys=True, ensure_ascii=False)
 
 
@@ -112,17 +113,19 @@ def record_of(example: Example) -> dict[str, Any]:
 
 
 def split(examples: Sequence[Kind], fraction: float, seed: int) -> tuple[list[Kind], list[Kind]]:
-    """Divide examples into those to train on and those held out; equal ones are on the same side.
+    """Divide examples into those to train on and those held out. Equal examples are on the same side.
 
     Args:
-        examples: any number. fraction: of the distinct examples, how many are held out, in (0, 1); at least one is,
-            and at least one is not. seed: of the draw.
+        examples: examples, at least two distinct ones.
+        fraction: the share of the distinct examples that is held out, in (0, 1). At least one is held out, and at least
+            one is not.
+        seed: seed of the draw.
 
     Returns:
-        (train, held out): of the first, repeated examples are kept; the second has distinct ones.
+        (train, held out). The first keeps repeated examples, the second has distinct ones.
 
     Raises:
-        ValueError: fewer than two distinct examples.
+        ValueError: there are fewer than two distinct examples.
     """
     distinct = list({key_of(example): example for example in examples}.values())
     if len(distinct) < 2:

@@ -1,4 +1,4 @@
-"""Prompts from files. Nothing heavy is imported: what is wrong with a file is said at once."""
+"""Read prompts from files. Nothing heavy is imported, so that a bad file is refused at once."""
 
 import json
 from collections.abc import Iterable
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Prompt:
-    """A text to continue, and the id that its record goes by."""
+    """A text to continue, and the id of its record."""
 
     id: int | str
     text: str
 
     def check(self, place: str) -> None:
-        """Raise ValueError where UTF-8 cannot write it, as with bytes that were no UTF-8 when they were read."""
+        """Raise ValueError if UTF-8 cannot encode it, because the file it was read from is not UTF-8."""
         try:
             f"{self.id}{self.text}".encode()
         except UnicodeEncodeError as error:
@@ -21,13 +21,13 @@ class Prompt:
 
 
 def read_prompts(lines: Iterable[str], name: str) -> list[Prompt]:
-    """A prompt for every line of `name` that is not blank.
+    """Read a prompt from every line of `name` that is not blank.
 
     The lines are JSON objects, with "prompt" and perhaps "id", if the name ends in .jsonl or .json or if any line is
-    such an object; else plain text. Where no id is given, it is the number of such lines before it.
+    such an object. Otherwise they are plain text. A prompt without an id gets the number of prompts before it.
 
     Raises:
-        ValueError: a line that is no prompt, an id that comes twice, or no prompts at all; with the line, from 1.
+        ValueError: a line has no prompt, an id comes twice, or there are no prompts. The message has the line, from 1.
     """
     numbered = [(number, line.rstrip("\n")) for number, line in enumerate(lines, 1) if line.strip()]
     is_json = name.endswith((".jsonl", ".json")) or any(is_prompt_object(line) for _, line in numbered)
@@ -54,7 +54,7 @@ def is_prompt_object(line: str) -> bool:
 
 
 def parse_prompt(line: str, index: int, place: str) -> Prompt:
-    """The prompt of a JSON line."""
+    """The prompt on a line of JSON."""
     try:
         entry = json.loads(line)
     except json.JSONDecodeError as error:

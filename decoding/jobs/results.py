@@ -1,4 +1,4 @@
-"""A results file that a stopped job goes on with: JSON lines, appended batch by batch."""
+"""A file of results from which a stopped job goes on. It has JSON lines, appended batch by batch."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,24 +10,24 @@ from .prompts import Prompt
 
 
 class Task(Protocol):
-    """What is recorded: `prompts` to serve, and the `origin` that every record of them carries."""
+    """A job whose results are recorded."""
 
     @property
     def prompts(self) -> Sequence[Prompt]:
-        """One for each record, with the id that it goes by."""
+        """A prompt for each record, with the id of that record."""
 
     @property
     def origin(self) -> dict[str, Any]:
-        """Everything that a record depends on."""
+        """Everything that a record depends on, which every record repeats."""
 
 
 class Results:
-    """A JSONL file of a job's records that grows batch by batch, and knows what it has when it is opened again.
+    """A JSONL file of a job's records. It grows batch by batch, and can be opened again to go on.
 
-    Nothing is written before `append`, which first cuts off what a killed run left of its last line.
+    Nothing is written before `append`, which first cuts off an incomplete last line that a killed run left.
 
     Raises:
-        ValueError: the file holds anything that this job would not have written, or another process writes to it.
+        ValueError: the file holds something that this job would not have written, or another process writes to it.
     """
 
     def __init__(self, path: Path, job: Task) -> None:
@@ -38,7 +38,7 @@ class Results:
         self.done = set(self.lines.rows)
 
     def append(self, records: Iterable[dict[str, Any]]) -> int:
-        """Write those that are not there, and say how many they were; when this returns no kill can take them."""
+        """Write the records that are not in the file yet, and return their number. Then they are safe from a kill."""
         missing = [record for record in records if record["id"] not in self.done]
         self.lines.append(missing)
         self.done.update(record["id"] for record in missing)
@@ -46,13 +46,13 @@ class Results:
 
     @property
     def state(self) -> str:
-        """What a run that stops now leaves: counted in the file, where a batch may be that `append` did not end."""
+        """A message for a run that stops now. It counts the file, as `append` may have been interrupted."""
         lines = self.path.read_bytes().count(b"\n") if self.path.exists() else 0
         total = len(self.job.prompts)
         return f"{lines} of {total} are in {self.path}; run it again to go on" if lines else "nothing was saved"
 
     def _check(self, entry: Any, texts: dict[int | str, str], seen: set[int | str], place: str) -> int | str:
-        """The id of a record that this job wrote; it goes into `seen`."""
+        """Check that this job wrote a record, and return its id, which is added to `seen`."""
         key, text, origin = entry["id"], entry["prompt"], {name: entry[name] for name in self.job.origin}
         if not isinstance(key, (int, str)) or key not in texts or key in seen:
             raise ValueError(f"{place}: no prompt has the id {key!r}, or it comes twice: give another --output")

@@ -1,4 +1,4 @@
-"""STEER's loop: synthetic examples in rounds, each steered away from real ones and from those made before it."""
+"""STEER's loop: make examples in rounds, each steered away from real examples and from those of earlier rounds."""
 
 import hashlib
 import json
@@ -16,16 +16,21 @@ from .prompts import Prompt
 
 @dataclass(frozen=True)
 class Synthesis:
-    """The job of making examples; O'Neill et al. 2023, and the authors' code for what the paper leaves open.
+    """The job of making examples, as in O'Neill et al. 2023 and, where the paper is silent, the authors' code.
 
-    For every example `k` others are drawn, from all the real ones and all that earlier rounds made, and joined by
-    spaces to its negative prompt. A round is one batch. What a round draws depends on the seed, its number and what
-    was made before it: a run that was stopped goes on to what it would have made.
+    For every example, `k` others are drawn from all real ones and all that earlier rounds made. Joined by spaces, they
+    are its negative prompt. A round is one batch. Its draws depend on the seed, on its number and on the examples
+    before it. So a run that was stopped and goes on makes the same examples.
 
     Args:
-        examples: the real ones. number: how many to make. prompt: what every generated example follows.
-        expert: its name, for the record. k: examples to a negative prompt.
-        settings: `gamma`, `eta`, `beta`; `max_new_tokens`, `temperature`, `top_k`, `top_p`; `batch_size`.
+        examples: the real examples.
+        number: how many examples to make.
+        prompt: the prompt of every new example.
+        expert: the name of the expert, for the records.
+        model: the name of the base model, for the records.
+        seed: seed of all rounds.
+        k: how many examples make a negative prompt.
+        settings: `gamma`, `eta`, `beta`, `max_new_tokens`, `temperature`, `top_k`, `top_p` and `batch_size`.
 
     Example:
         >>> settings = {"gamma": 0.2, "eta": 0.2, "beta": 0.0, "batch_size": 2}
@@ -45,18 +50,18 @@ class Synthesis:
 
     @property
     def prompts(self) -> list[Prompt]:
-        """One for each example to make: its number, and the prompt they share."""
+        """A prompt for each example to make: the number of the example, and the text that all share."""
         return [Prompt(number, self.prompt) for number in range(self.number)]
 
     @property
     def origin(self) -> dict[str, Any]:
-        """What every record says of how it was made."""
+        """The entries of every record that say how it was made."""
         digest = hashlib.sha256(json.dumps(list(self.examples)).encode()).hexdigest()[:16]
         names = {"model": self.model, "expert": self.expert, "seed": self.seed, "negatives": self.k}
         return names | {"examples": digest, "settings": dict(self.settings)}
 
     def run(self, model: Any, tokenizer: Any, expert: Any, made: dict[int, str]) -> Iterator[list[dict[str, Any]]]:
-        """The records of each round that is not all in `made`, the texts by number, which grows as it goes."""
+        """Yield the records of each round that is not yet in `made`, the texts by number, and add them to it."""
         size = self.settings["batch_size"]
         for round_number, start in enumerate(range(0, self.number, size)):
             numbers = range(start, min(start + size, self.number))
@@ -67,14 +72,14 @@ class Synthesis:
                 made |= {record["id"]: record["continuation"] for record in records}
 
     def draw(self, pool: Sequence[str], round_number: int, rows: int) -> list[str]:
-        """A negative prompt for each row."""
+        """Draw a negative prompt for each row."""
         draws = random.Random(seed_of_batch(self.seed, round_number))
         return [" ".join(draws.sample(pool, min(self.k, len(pool)))) for _ in range(rows)]
 
     def make_round(
         self, model: Any, tokenizer: Any, expert: Any, pool: Sequence[str], round_number: int, numbers: Sequence[int]
     ) -> list[dict[str, Any]]:
-        """The records of one round, in one call of `decoding.generate`."""
+        """Make the records of one round, in one call of `decoding.generate`."""
         import torch
 
         from ..generation import generate
@@ -103,7 +108,7 @@ class Synthesis:
 
 
 def start_of(prompt: str, tokenizer: Any) -> list[int]:
-    """The tokens that an example follows: the prompt's, or the one that begins or ends texts where that has none."""
+    """The tokens of a prompt, or for an empty one the token that begins (else the one that ends) texts."""
     if ids := tokenizer(prompt)["input_ids"] if prompt else []:
         return ids
     start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
@@ -119,5 +124,5 @@ def ends_of(model: Any, tokenizer: Any) -> list[int]:
 
 
 def read_made(path: Path) -> dict[int, str]:
-    """The texts that an output file of this loop holds, by number; a line cut short is left out."""
+    """Read the texts in an output file of this loop, by number. A line that was cut short is left out."""
     return dict(read_json_lines(path, lambda entry, place: (entry["id"], entry["continuation"])))

@@ -1,4 +1,4 @@
-"""Which token does each row take? One file a paper."""
+"""Pickers, which take one token for each row. Each paper has one file."""
 
 from .adaptive_contrastive_search import AdaptiveContrastiveSearch
 from .arithmetic_coding import Interval

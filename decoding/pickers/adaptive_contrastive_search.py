@@ -17,7 +17,7 @@ from ..parts import Picker
 from ..row_states import State
 from .contrastive_search import TERMS, take_least_alike
 
-# (R, t, 2) float64, of each step so far: the entropy of the whole distribution and that of its candidates
+# (R, t, 2) float64: for each step so far, the entropy of the whole distribution and that of its candidates
 ENTROPIES = State[Tensor]("adaptive_contrastive_search.entropies")
 
 
@@ -29,25 +29,29 @@ class AdaptiveContrastiveSearch(Picker):
 
         delta_t = q artanh((H_t - median(H_1 .. H_(t-1))) / ln |V|),    k_t = 5 + 10 sigma(delta_t), rounded;
 
-    then the same with the entropy of the k_t most probable tokens, renormalised, over ln k_t gives alpha_t =
-    sigma(delta'_t). The first step has no median: k = 10 and alpha = 0.5. The choice among the k_t is
-    `ContrastiveSearch`'s, whose notes on ties, forbidden tokens, warpers and copies of rows hold here too. Each row has
-    its own k and alpha; a step costs one forward of as many rows as the largest k needs.
+    The same formula, with the entropy of the k_t most probable tokens (renormalised) over ln k_t, gives delta'_t and
+    alpha_t = sigma(delta'_t). The first step has no median: k = 10 and alpha = 0.5. The choice among the k_t tokens is
+    that of `ContrastiveSearch`, whose notes on ties, forbidden tokens, warpers and copies of rows hold here too. Each
+    row has its own k and alpha. A step costs one forward pass with as many rows as the largest k needs.
 
-    The released code differs: it rounds alpha to two decimals, never empties its lists of entropies, so that medians
-    run on over all texts of a process, and computes k and alpha of a batch from its first row. Its q is 1, or 8 in its
-    example. The second ratio can leave (-1, 1), for the entropies of earlier steps are of other k; artanh is not
-    defined there, and the code goes on with nan. Here it takes its limits: alpha is 1 or 0.
+    The released code differs in these points:
+
+    - it rounds alpha to two decimals;
+    - it never empties its lists of entropies, so medians run on over all texts of a process;
+    - it computes k and alpha of a batch from its first row;
+    - its q is 1, or 8 in its example;
+    - it goes on with nan where the second ratio leaves (-1, 1). This can happen, since the entropies of earlier steps
+      are for another k, and artanh is not defined there. Here the limits are taken: alpha is 1 or 0.
 
     Step scores are the value that contrastive search maximises.
 
     Args:
-        q: how sharply k and alpha answer to the entropy, at least 0; 0 is contrastive search with k = 10, alpha = 0.5.
+        q: how sharply k and alpha follow the entropy, at least 0; 0 is contrastive search with k = 10, alpha = 0.5.
         k_min: the smallest k, 2 <= k_min <= k_max; the paper's is 5.
         k_max: the largest k, k_min <= k_max <= vocabulary; the paper's is 15.
 
     Raises:
-        ValueError: a number out of range.
+        ValueError: a number is out of range.
 
     Example:
         >>> import decoding
@@ -71,7 +75,7 @@ class AdaptiveContrastiveSearch(Picker):
             raise ValueError(f"k_min={self.k_min} is over k_max={self.k_max}")
 
     def check(self, model: PreTrainedModel, generation_config: GenerationConfig) -> None:
-        """Refuse a k over the vocabulary."""
+        """Refuse a k above the size of the vocabulary."""
         refuse_more_than_vocabulary(model.config, "k_max", self.k_max)
 
     def __call__(self, hypotheses: Hypotheses) -> None:
@@ -82,7 +86,7 @@ class AdaptiveContrastiveSearch(Picker):
         whole = torch.special.entr(probs).sum(-1)  # (R,)
         k = self.k_min + (self.k_max - self.k_min) * certainty(whole, before[..., 0], math.log(probs.shape[-1]), self.q)
         k = k.round().long()
-        logits, tokens = guided.topk(int(k.max()))  # (R, K), the widest row's
+        logits, tokens = guided.topk(int(k.max()))  # (R, K), where K is the largest k
         outside = torch.arange(logits.shape[1], device=k.device) >= k[:, None]
         top = probs.gather(-1, tokens)
         some = top.masked_fill(outside, 0)
@@ -100,6 +104,6 @@ def certainty(entropy: Tensor, before: Tensor, largest: Tensor | float, q: float
         >>> certainty(torch.tensor([0.5, 0.9]), torch.tensor([[0.5, 0.1, 0.6], [0.1, 0.2, 0.3]]), 1.0, 1.0)
         tensor([0.5000, 0.7042])
     """
-    middle = before.quantile(0.5, dim=-1) if before.shape[-1] else entropy  # of an even number, the mean of two
+    middle = before.quantile(0.5, dim=-1) if before.shape[-1] else entropy  # of two middle ones, the mean
     ratio = ((entropy - middle) / largest).clamp(-1, 1)
     return torch.sigmoid(q * torch.atanh(ratio)) if q else torch.full_like(ratio, 0.5)

@@ -1,4 +1,4 @@
-"""Arithmetic coding of texts in whole numbers: an interval of [0, 1) for every text, a text for every point."""
+"""Arithmetic coding of texts in whole numbers. Every text has an interval of [0, 1), and every point a text."""
 
 import math
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 STEP = 2.0**-12  # what logits are rounded to: probabilities change by at most 0.025 per cent
-ONE = 2**40  # the share of the most probable token; no token that may come has less than 1
+ONE = 2**40  # the share of the most probable token; every token that is allowed has at least 1
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Interval:
     `point in interval` says whether a point lies in it.
 
     Args:
-        low: at least 0.
-        width: at least 1.
-        whole: at least low + width.
+        low: where the interval starts, at least 0.
+        width: its width, at least 1.
+        whole: the number of parts of [0, 1), at least low + width.
 
     Example:
         >>> half = Interval().part(1, 1, 2)
@@ -44,17 +44,17 @@ class Interval:
 
     @property
     def start(self) -> Fraction:
-        """The first point."""
+        """The first point of the interval."""
         return Fraction(self.low, self.whole)
 
     @property
     def end(self) -> Fraction:
-        """The first point behind it."""
+        """The first point after the interval."""
         return Fraction(self.low + self.width, self.whole)
 
     @property
     def bits(self) -> float:
-        """-log2 of the width: the surprise of the text in bits, at least 0."""
+        """The surprise of the text in bits, which is -log2 of the width; at least 0."""
         return math.log2(self.whole) - math.log2(self.width)
 
     def shortest(self) -> Fraction:
@@ -68,10 +68,10 @@ class Interval:
 
 @dataclass(frozen=True)
 class Point:
-    """A point of [0, 1): `at`, or `at` and a random number of [0, 1) added to it, whose binary digits `seed` decides.
+    """A point of [0, 1): `at`, plus a random number of [0, 1) if there is a `seed`, which decides its binary digits.
 
-    As many digits are made as are asked for. They are those of SHAKE-256 of the seed, so they are the same on any
-    machine, however often they are asked for.
+    The digits are made as they are needed. They are those of SHAKE-256 of the seed, so they are the same on every
+    machine and every time.
 
     Example:
         >>> Point(Fraction(2, 3)).place(Interval(), 6), Point(seed=b"any").place(Interval(), 6)
@@ -82,16 +82,16 @@ class Point:
     seed: bytes | None = None
 
     def place(self, interval: Interval, total: int) -> int:
-        """In which of `total` equal parts of an interval the point lies, from 0. It must lie in the interval."""
+        """Which of `total` equal parts of an interval holds the point, from 0. The point must lie in the interval."""
         return next(low for low, high in self._places(interval, total) if low == high)
 
     def turned(self, interval: Interval, by: int, of: int) -> "Point":
-        """The point by/of of the interval's width further on, and from its end on to its start; 0 <= by < of."""
+        """The point moved on by the fraction by/of of the interval's width, around its end; 0 <= by < of."""
         around = of if self.place(interval, of) + by >= of else 0
         return Point(self.at + Fraction(interval.width * (by - around), interval.whole * of), self.seed)
 
     def _places(self, interval: Interval, total: int) -> Iterator[tuple[int, int]]:
-        """The first and the last part that the point can lie in, by more and more of its digits."""
+        """Yield the first and the last part that can hold the point, using more and more of its digits."""
         count = 0 if self.seed is None else interval.whole.bit_length() + total.bit_length() + 64
         while True:
             count = -(-count // 8) * 8
@@ -105,13 +105,13 @@ class Point:
 
 
 def shares(logits: Tensor) -> Tensor:
-    """(R, V) float logits -> (R, V) int64 shares, from 1 to 2**40, as softmax(logits) has them; 0 where -inf.
+    """Shares in proportion to softmax(logits): (R, V) float -> (R, V) int64, from 1 to 2**40; 0 where a logit is -inf.
 
-    Logits are rounded to multiples of 2**-12 first, and the rest is whole numbers of a table: equal on any machine, and
-    for logits that differ by less than rounding notices.
+    Logits are first rounded to multiples of 2**-12. Shares are then whole numbers from a table. So they are equal on
+    every machine, and for logits that are equal after rounding.
 
     Raises:
-        ValueError: a row without a token that may come, or with a logit that is no number or infinite.
+        ValueError: in some row every token is forbidden, or a logit is nan or infinity.
 
     Example:
         >>> shares(torch.tensor([[0.0, -1.0, -60.0, -torch.inf]]))
@@ -128,5 +128,5 @@ def shares(logits: Tensor) -> Tensor:
 
 @lru_cache(maxsize=1)
 def share_table() -> Tensor:
-    """round(2**40 exp(-i / 2**12)) for i from 0 until it is 1: int64."""
+    """The table of shares, int64: round(2**40 exp(-i / 2**12)) for i from 0 until it is 1."""
     return torch.tensor([round(ONE * math.exp(-i * STEP)) for i in range(math.ceil(math.log(ONE) / STEP) + 1)])

@@ -20,7 +20,7 @@ from .arithmetic_coding import Interval, Point, shares
 
 @dataclass(frozen=True)
 class Code:
-    """Where a row is: its point, and the interval of the text so far, in which the point lies."""
+    """The code of a row: its point, and the interval of its text so far, which holds the point."""
 
     point: Point
     interval: Interval = field(default_factory=Interval)
@@ -33,29 +33,30 @@ CODES = State[list[Code]]("arithmetic_sampling.codes")
 class ArithmeticSample(Picker):
     """The text whose interval holds a point of [0, 1): arithmetic sampling, Vilnis et al. 2023, section 3.
 
-    [0, 1) is divided among the first tokens, in the order of the vocabulary, by the guided and warped distribution; the
-    interval of each among the tokens that may follow it; and so on. A uniform point gives a sample of the model. The n
-    rows of a prompt take points u + i/n modulo 1, i = 0 .. n-1, with one random u for each prompt: every row is a
-    sample, and for any text x, n p(x) rows begin with x, rounded up or down. Rows do not communicate. The authors'
-    points are i/(n + 1), which leaves one gap of twice the width; ours are evenly spaced all around.
+    The first tokens divide [0, 1) among them, in the order of the vocabulary, by the guided and warped distribution.
+    The tokens that may follow divide the interval of each first token, and so on. A uniform point gives a sample of the
+    model. The n rows of a prompt take the points u + i/n modulo 1, i = 0 .. n-1, with one random u for each prompt. So
+    every row is a sample, and for any text x, n p(x) rows begin with x, rounded up or down. Rows do not communicate.
+    The authors' points are i/(n + 1), which leaves one gap of twice the width; ours are evenly spaced all around.
 
-    Where a reranker copies a row m times, the points of the copies are spread in the same way over the interval of the
-    text so far, so they part at once and each is still a sample.
+    If a reranker copies a row m times, the points of the copies are spread in the same way over the interval of the
+    text so far. So they part at once, and each is still a sample.
 
-    Everything is whole numbers of any size (see `arithmetic_coding`): nothing runs out, however long the text. The
-    distribution is that of logits rounded to 2**-12. A point's later tokens follow the slightest change of probability:
-    a float64 model gives it the same text in any batch, a float32 model only in batches of the same shape.
+    All numbers are integers of any size (see `arithmetic_coding`), so precision does not run out in long texts. The
+    distribution is that of logits rounded to 2**-12. The later tokens of a point depend on the slightest change of
+    probability: a float64 model gives the same text in any batch, a float32 model only in batches of the same shape.
 
     Step scores are the log-probability of the token.
 
     Args:
-        n: rows of each prompt, the call's `num_return_sequences`.
-        points: of each row of the call, in their order, 0 <= point < 1, exact: Fractions or floats; nothing is drawn.
-            None: random ones, from the call's `generator=`; with one for each row, a prompt takes that of its first.
+        n: rows of each prompt, equal to the call's `num_return_sequences`.
+        points: an exact point for each row of the call, in order, 0 <= point < 1, as Fractions or floats; nothing is
+            drawn. None: random points from the call's `generator=`; with a generator for each row, a prompt uses that
+            of its first row.
 
     Raises:
-        ValueError: a number out of range, or points and n; with the call: `do_sample=False`, for then transformers
-            leaves out the warpers; another number of rows.
+        ValueError: a number is out of range, or points and n are both given. In the call: `do_sample=False`, with which
+            transformers leaves out the warpers, or another number of rows.
 
     Example:
         >>> import decoding
@@ -98,7 +99,7 @@ class ArithmeticSample(Picker):
             raise ValueError(f"{len(self.points)} points for num_return_sequences={rows}: give one for each row")
 
     def __call__(self, hypotheses: Hypotheses) -> None:
-        """Append to every row the token whose part of the row's interval holds its point."""
+        """Append to every row the token whose part of the row's interval holds the row's point."""
         logits = hypotheses.logits()  # (R, V)
         ends = shares(logits).cumsum(-1)
         codes = self.codes_of_rows(hypotheses)
@@ -117,7 +118,7 @@ class ArithmeticSample(Picker):
         hypotheses.append(tokens.squeeze(-1), logits.log_softmax(-1).gather(-1, tokens).squeeze(-1))
 
     def codes_of_rows(self, hypotheses: Hypotheses) -> list[Code]:
-        """The code of each row; copies that a reranker has just made get points that are spread evenly."""
+        """The code of each row. Copies that a reranker has just made get evenly spread points."""
         owners = hypotheses.owners.tolist()
         if CODES in hypotheses.state:
             known = hypotheses.state[CODES]
@@ -132,9 +133,9 @@ class ArithmeticSample(Picker):
 
 
 def spread_codes(codes: Sequence[Code], groups: Sequence[Hashable]) -> list[Code]:
-    """Codes with the points of copies moved apart; others stay as they are.
+    """Move the points of equal codes apart; other codes stay as they are.
 
-    Of m equal codes of a group, the i-th moves by i/m of the interval, i = 0 .. m - 1.
+    Among m equal codes of a group, the i-th moves by i/m of the interval, i = 0 .. m - 1.
     """
     keys = list(zip(groups, codes, strict=True))
     count, seen, found = Counter(keys), Counter[tuple[Hashable, Code]](), []
@@ -148,13 +149,13 @@ def spread_codes(codes: Sequence[Code], groups: Sequence[Hashable]) -> list[Code
 def narrow_intervals(
     intervals: Sequence[Interval], ends: Tensor, tokens: Tensor, done: Sequence[bool]
 ) -> list[Interval]:
-    """The intervals of R rows, each narrowed to the part of the token that the row takes.
+    """Narrow the interval of each of R rows to the part of the token that the row takes.
 
     Args:
-        intervals: of the texts so far.
+        intervals: the intervals of the texts so far.
         ends: (R, V) int64, cumulative shares of the tokens.
-        tokens: (R, 1) int64, what each row takes.
-        done: the rows that have ended; their intervals stay as they are.
+        tokens: (R, 1) int64, the token that each row takes.
+        done: whether each row has ended; its interval then stays as it is.
     """
     after = ends.gather(-1, tokens).flatten().tolist()
     before = ends.gather(-1, (tokens - 1).clamp(min=0)).masked_fill(tokens == 0, 0).flatten().tolist()
@@ -163,7 +164,7 @@ def narrow_intervals(
 
 
 def draw_seeds(hypotheses: Hypotheses, n: int) -> list[bytes]:
-    """124 random bits for each prompt, n rows each, by the one generator of the call or by that of its first row."""
+    """Draw 124 random bits for each prompt of n rows, from the call's generator or from that of its first row."""
     generator, seeds = hypotheses.generator, []
     for row in range(0, hypotheses.prompts, n):
         own = generator if generator is None or isinstance(generator, torch.Generator) else generator[row]

@@ -27,21 +27,25 @@ TERMS = {
 class ContrastiveSearch(Picker):
     """The candidate v of the top k with the best (1 - alpha) p(v|x) - alpha max_j cos(h_v, h_j); Su et al. 2022, eq. 5.
 
-    h are the last layer's hidden states, h_v that of v appended to the text x; j runs over every earlier token, the
-    prompt's included and padding's not. p is the guided distribution, a softmax over the whole vocabulary.
-    Deterministic, and of the copies that a reranker makes of a row the i-th takes the i-th best; ties go to the more
-    probable candidate; a token that a guide or processor forbids (-inf) is never taken. With `do_sample=True` in the
-    call, its warpers (`temperature`, `top_p`, ...) shape p; without it transformers leaves them out. The look-ahead of
-    one step is the forward of the next: n tokens cost n forwards of k rows and the prefill.
+    h are hidden states of the last layer, and h_v is that of v appended to the text x. j runs over every earlier token,
+    the prompt included and padding left out. p is the guided distribution, a softmax over the whole vocabulary.
+
+    - The search is deterministic. If a reranker copies a row, the i-th copy takes the i-th best candidate.
+    - Ties go to the more probable candidate.
+    - A token that a guide or processor forbids (-inf) is never taken.
+    - With `do_sample=True` in the call, its warpers (`temperature`, `top_p`, ...) shape p. Without it, transformers
+      leaves them out.
+    - The look-ahead of one step is the forward pass of the next. n tokens cost n forward passes of k rows, and one for
+      the prompt.
 
     Step scores are the value above.
 
     Args:
-        k: candidates a step, 1 <= k <= vocabulary; 1 is greedy search. The paper's range is 3 to 10.
+        k: candidates in a step, 1 <= k <= vocabulary; 1 is greedy search. The paper's range is 3 to 10.
         alpha: weight of the degeneration penalty, 0 <= alpha <= 1; 0 is greedy search, the paper's value is 0.6.
 
     Raises:
-        ValueError: k or alpha out of range.
+        ValueError: k or alpha is out of range.
 
     Example:
         >>> import decoding
@@ -59,7 +63,7 @@ class ContrastiveSearch(Picker):
         check_fields(self)
 
     def check(self, model: PreTrainedModel, generation_config: GenerationConfig) -> None:
-        """Refuse a k over the vocabulary."""
+        """Refuse a k above the size of the vocabulary."""
         refuse_more_than_vocabulary(model.config, "k", self.k)
 
     def __call__(self, hypotheses: Hypotheses) -> None:
@@ -86,14 +90,14 @@ def take_least_alike(
         probs: (R, k) float, their probabilities.
         weight: alpha, a number or (R, 1) float, in [0, 1].
         forbidden: (R, k) bool, candidates that are never taken.
-        shown: (R, k) int64, the candidates that a trace shows, -1 for one that it does not; None: all.
-        terms: more that a trace shows of them, see `Hypotheses.explain`.
+        shown: (R, k) int64, the candidates that a trace shows, -1 for one that it leaves out; None: all.
+        terms: further terms that a trace shows of them, see `Hypotheses.explain`.
     """
 
     def judge(ahead: Tensor, past: Tensor, mask: Tensor) -> Tensor:
         penalty = degeneration_penalty(ahead, past, mask).to(probs)
         scores = ((1 - weight) * probs - weight * penalty).masked_fill(forbidden, -torch.inf)  # (R, k)
-        before = hypotheses.tokens.shape[1] - 1 - past.shape[1]  # a text of embeddings has more states than tokens
+        before = hypotheses.tokens.shape[1] - 1 - past.shape[1]  # a prompt given as embeddings has states but no tokens
         hypotheses.explain(
             tokens if shown is None else shown,
             {"confidence": 1 - weight, "penalty": -weight},
@@ -109,7 +113,7 @@ def take_least_alike(
 
 
 def degeneration_penalty(ahead: Tensor, past: Tensor, mask: Tensor) -> Tensor:
-    """The largest cosine of each candidate's state with any earlier token's: the second term of Su et al. 2022, eq. 5.
+    """The largest cosine of each candidate's state with that of any earlier token: Su et al. 2022, eq. 5, second term.
 
     Args:
         ahead: (R, k, D) float, states of the k candidates, of unit length.
@@ -128,7 +132,7 @@ def degeneration_penalty(ahead: Tensor, past: Tensor, mask: Tensor) -> Tensor:
 
 
 def most_alike(ahead: Tensor, past: Tensor, mask: Tensor) -> Tensor:
-    """Which earlier token the degeneration penalty is of: (R, k) int64, places in `past`; arguments as above.
+    """The earlier token that gives the degeneration penalty: (R, k) int64, places in `past`. Arguments as above.
 
     Example:
         >>> past = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
@@ -139,6 +143,6 @@ def most_alike(ahead: Tensor, past: Tensor, mask: Tensor) -> Tensor:
 
 
 def cosines(ahead: Tensor, past: Tensor, mask: Tensor) -> Tensor:
-    """(R, k, D), (R, T, D), (R, T) -> (R, k, T), -1 at padding."""
+    """The cosines of (R, k, D) with (R, T, D) unit states, (R, k, T); -1 where the (R, T) mask is 0."""
     cosine = ahead @ past.mT
     return cosine.masked_fill(mask[:, None].to(cosine.device) == 0, -1)

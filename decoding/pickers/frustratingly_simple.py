@@ -18,30 +18,29 @@ from .sampling import take_ranked
 
 @dataclass(frozen=True)
 class FrustratinglySimple(Picker):
-    """The candidate v of the top k with the best (1 - alpha) p(v|x) - alpha c(v|x), c an n-gram model of x.
+    """The candidate v of the top k with the best (1 - alpha) p(v|x) - alpha c(v|x), where c is an n-gram model of x.
 
-    Frustratingly simple decoding (FSD), Yang et al. 2023, section 3. The text x, prompt included, is the only corpus of
-    c, so that what would be said again is punished. c is smoothed as in the released code: of the orders m = n .. 1 in
-    which v has been seen behind the last m - 1 tokens, the highest gets the weight beta, the next beta (1 - beta), and
-    so on, the unigrams what is left. With N the number of times that anything came behind those m - 1 tokens, the
-    estimate is count / (N + 1), of unigrams count / N. A text of less than n - 1 tokens punishes nothing. The paper
-    writes p - alpha' c, which is the same with alpha' = alpha / (1 - alpha).
+    Frustratingly simple decoding (FSD), Yang et al. 2023, section 3. c is trained only on the text x, prompt included,
+    so that repetition is penalised. It is smoothed as in the released code. Among the orders m = n .. 1 in which v has
+    come after the last m - 1 tokens, the highest gets the weight beta, the next beta (1 - beta), and so on; the
+    unigrams get the rest. If N tokens came after those m - 1 tokens, the estimate is count / (N + 1), and for unigrams
+    count / N. A text of fewer than n - 1 tokens has no penalty. The paper writes p - alpha' c, which is the same with
+    alpha' = alpha / (1 - alpha).
 
-    Deterministic; copies that a reranker makes, ties and forbidden tokens are as in `ContrastiveSearch`. No look-ahead:
-    n tokens cost n forwards of one row, as greedy search does. The released code never ends a text early; here the end
-    of sequence is a token like others. Step scores are the value above.
+    The search is deterministic. Copies of rows, ties and forbidden tokens are treated as in `ContrastiveSearch`. There
+    is no look-ahead: n tokens cost n forward passes of one row, as in greedy search. The released code never ends a
+    text early; here the end of sequence is a token like others. Step scores are the value above. The defaults are those
+    that the released code recommends for English.
 
     Args:
-        k: candidates a step, 1 <= k <= vocabulary; 1 is greedy search.
+        k: candidates in a step, 1 <= k <= vocabulary; 1 is greedy search.
         alpha: weight of the n-gram penalty, 0 <= alpha <= 1; 0 is greedy search.
         n: order of the n-gram model, at least 1.
         beta: weight of the longest n-grams, 0 < beta <= 1; the shorter ones share the rest.
-        exempt: tokens that may come again without punishment, as line ends and stop words do in the released code.
-
-    The defaults are those that the released code recommends for English.
+        exempt: tokens without a penalty, such as line ends and stop words in the released code.
 
     Raises:
-        ValueError: a number out of range.
+        ValueError: a number is out of range.
 
     Example:
         >>> import decoding
@@ -71,7 +70,7 @@ class FrustratinglySimple(Picker):
         object.__setattr__(self, "exempt", tuple(self.exempt))
 
     def check(self, model: PreTrainedModel, generation_config: GenerationConfig) -> None:
-        """Refuse a k over the vocabulary."""
+        """Refuse a k above the size of the vocabulary."""
         refuse_more_than_vocabulary(model.config, "k", self.k)
 
     def __call__(self, hypotheses: Hypotheses) -> None:
@@ -103,7 +102,7 @@ def ngram_probability(tokens: Tensor, mask: Tensor, candidates: Tensor, n: int, 
         (R, k) float64 in [0, 1].
 
     Example:
-        >>> text = torch.tensor([[7, 8, 9, 7, 8]])  # 9 came once behind 7 8 and behind 8; it is 1 of 5 tokens
+        >>> text = torch.tensor([[7, 8, 9, 7, 8]])  # 9 came once after 7 8 and after 8, and is 1 of 5 tokens
         >>> ngram_probability(text, torch.ones(1, 5, dtype=torch.bool), torch.tensor([[9, 5]]), n=3, beta=0.9)
         tensor([[0.4970, 0.0000]], dtype=torch.float64)
     """

@@ -19,24 +19,26 @@ MU = State[Tensor]("mirostat.mu")  # (R,) float64, the surprise allowed in the n
 
 @dataclass(frozen=True)
 class Mirostat(Picker):
-    """Sampling whose texts have a surprise of tau bits a token, by feedback: Basu et al. 2021, algorithm 1.
+    """Sampling that keeps the surprise of a text near tau bits a token, by feedback: Basu et al. 2021, algorithm 1.
 
-    Tokens whose surprise -log2 p is over mu are left out (the most probable one stays), a token is drawn from the rest,
-    and mu goes down by eta (S - tau), S its surprise; mu begins at 2 tau. The paper chooses the tokens by a fit of
-    Zipf's law to p, which amounts to the same bound; bounding the surprise itself is "Mirostat 2.0" as other programs
-    have it. S is measured under p, as in the paper, so that the perplexity controlled is the model's: of the guided
-    distribution, after the call's warpers. Each row has a mu of its own. Draws are made as `Sample` makes them.
+    Tokens whose surprise -log2 p is above mu are left out, except the most probable one. A token is drawn from the
+    rest, and mu goes down by eta (S - tau), where S is the surprise of that token. mu begins at 2 tau. The paper
+    chooses the tokens by a fit of Zipf's law to p, which amounts to the same bound. Bounding the surprise itself is
+    "Mirostat 2.0" in other programs.
+
+    p is the guided distribution, after the call's warpers. S is measured under p, as in the paper, so the perplexity
+    that is controlled is that of the model. Each row has its own mu. Draws are made as in `Sample`.
 
     Step scores are the log-probability of the token under p.
 
     Args:
-        tau: the target in bits, above 0; the released code's is 3.
+        tau: target surprise in bits, above 0; the released code's is 3.
         eta: learning rate, above 0; the released code's is 1.
         renormalise: measure the surprise S among the tokens that were not left out, as llama.cpp's version 2 does.
             Texts are then more surprising than tau.
 
     Raises:
-        ValueError: a number out of range; with the call: `do_sample=False`.
+        ValueError: a number is out of range. In the call: `do_sample=False`.
 
     Example:
         >>> import decoding
@@ -60,7 +62,7 @@ class Mirostat(Picker):
         check_fields(self)
 
     def __call__(self, hypotheses: Hypotheses) -> None:
-        """Append a token drawn for every row from those that are not too surprising."""
+        """Draw a token for every row from those that are not too surprising, and append it."""
         logits = hypotheses.logits()
         surprise = -logits.double().log_softmax(-1) / math.log(2)  # (R, V) bits
         mu = hypotheses.state.get(MU, torch.full_like(surprise[:, 0], 2 * self.tau))

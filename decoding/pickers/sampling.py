@@ -1,4 +1,4 @@
-"""Greedy search and sampling, token for token as `model.generate` does them."""
+"""Greedy search and sampling, with the same tokens as `model.generate`."""
 
 from dataclasses import dataclass
 
@@ -25,7 +25,7 @@ class Greedy(Picker):
     rule = "the most probable token"
 
     def __call__(self, hypotheses: Hypotheses) -> None:
-        """Append the most probable token of every row; to copies of one row, the most probable ones in turn."""
+        """Append the most probable token to every row. The i-th copy of a row takes the i-th most probable one."""
         logits = hypotheses.logits()  # (R, V)
         best, tokens = logits.max(-1)
         if hypotheses.ranks.any():
@@ -34,9 +34,9 @@ class Greedy(Picker):
 
 
 def take_ranked(scores: Tensor, ranks: Tensor) -> tuple[Tensor, Tensor]:
-    """(R, n) scores, (R,) int64 ranks from 0 -> the score of that rank in each row, and its place; both (R,).
+    """Take the score with the given rank in each row: (R, n) scores, (R,) int64 ranks from 0 -> score and place, (R,).
 
-    Ranks go round among those that are not -inf.
+    A rank beyond the scores that are not -inf starts again from the first.
     """
     ordered, places = scores.sort(dim=-1, descending=True, stable=True)
     at = (ranks % (ordered != -torch.inf).sum(-1).clamp(min=1))[:, None]
@@ -47,12 +47,12 @@ def take_ranked(scores: Tensor, ranks: Tensor) -> tuple[Tensor, Tensor]:
 class Sample(Picker):
     """A draw from the guided distribution, after the warpers (`temperature`, `top_k`, `top_p`, ...) of the call.
 
-    Draws as `model.generate(do_sample=True)` does, from torch's global generator or the call's `generator=`: the same
-    seed gives the same tokens. With a generator for each prompt, its draws are its own, whatever else is in the batch.
+    It draws as `model.generate(do_sample=True)` does, from torch's global generator or the call's `generator=`: the
+    same seed gives the same tokens. With a generator for each prompt, the draws of a prompt do not depend on its batch.
     Step scores are the log-probability of the token drawn.
 
     Raises:
-        ValueError: the call says `do_sample=False`, for then transformers would leave out the warpers.
+        ValueError: the call says `do_sample=False`, with which transformers would leave out the warpers.
 
     Example:
         >>> import decoding
@@ -64,7 +64,7 @@ class Sample(Picker):
     rule = "a token drawn by lot, each as often as its probability says"
 
     def __call__(self, hypotheses: Hypotheses) -> None:
-        """Append a token drawn for every row."""
+        """Draw a token for every row, and append it."""
         probs = hypotheses.logits().softmax(-1)  # (R, V)
         tokens = hypotheses.draw(probs)  # (R,)
         hypotheses.append(tokens, probs.gather(-1, tokens[:, None]).squeeze(-1).log())

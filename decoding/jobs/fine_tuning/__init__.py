@@ -1,1 +1,1 @@
-"""Fine-tuning of an expert: examples as labelled tokens, the training, its folder and its model card."""
+"""Fine-tuning of an expert: encoding of examples, the training, its folder and its model card."""

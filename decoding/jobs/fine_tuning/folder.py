@@ -1,4 +1,4 @@
-"""The folder of a fine-tuned expert: claimed while it is trained, written beside its place, and put there whole."""
+"""The folder of a fine-tuned expert. It is claimed during the training, and filled only when all is written."""
 
 import json
 import shutil
@@ -12,20 +12,20 @@ from scorers._common.files import to_line, write_json, write_whole
 from ..examples import Example, record_of
 from .model_card import make_card
 
-REPORT = "finetune.json"  # a folder that has it is whole
+REPORT = "finetune.json"  # a folder with this file is complete
 SETTINGS, SAVED = "run.json", "saved"
 
 
 def work_folder(output: Path) -> Path:
-    """Where a training for `output` keeps what it needs to go on: in it, or beside it while it is not there.
+    """The folder in which a training for `output` keeps its state: inside it, or beside it if it does not exist yet.
 
-    Either is on the file system of the output, so that a file is put there by one move.
+    Both are on the file system of the output, so that a file can be moved there in one step.
     """
     return output / ".training" if output.is_dir() else output.with_name(f".{output.name}.training")
 
 
 def check_output(output: Path) -> None:
-    """Raise ValueError for a place where no expert can be put."""
+    """Raise ValueError if no expert can be written to this folder."""
     if not output.parent.is_dir():
         raise ValueError(f"--output {output}: there is no folder {output.parent}")
     begun = (work_folder(output) / SETTINGS).is_file()
@@ -35,10 +35,11 @@ def check_output(output: Path) -> None:
 
 @contextmanager
 def claimed(output: Path, settings: Mapping[str, Any]) -> Iterator[Path]:
-    """The work folder of the output, which is kept if the training is stopped once it has a checkpoint.
+    """Claim the work folder of the output. It is kept if the training stops after its first checkpoint.
 
     Args:
-        settings: everything that what is learnt depends on, as JSON has it.
+        output: the folder of the expert.
+        settings: everything that the result of the training depends on, as JSON can hold it.
 
     Raises:
         ValueError: a training with other settings was begun there.
@@ -55,7 +56,7 @@ def claimed(output: Path, settings: Mapping[str, Any]) -> Iterator[Path]:
         write_whole(folder / SETTINGS, line)
     try:
         yield folder
-    except ValueError:  # it would end so again
+    except ValueError:  # a second try would fail too
         shutil.rmtree(folder, ignore_errors=True)
         raise
     finally:
@@ -69,9 +70,13 @@ def save(
     """Write the adapter or the model as safetensors, its card, the tokenizer, the examples and the report.
 
     Args:
-        parts: the examples by the name of their file. report: what `finetune.json` gets; "full" says what is saved.
+        model: the adapter or the model.
+        tokenizer: its tokenizer.
+        parts: the examples by the name of their file.
+        report: the content of `finetune.json`; "full" says whether all weights are saved.
+        folder: where to write.
     """
-    # peft would else ask the hub whether the vocabulary grew
+    # without this option, peft asks the hub whether the vocabulary grew
     model.save_pretrained(folder, **({} if report["full"] else {"save_embedding_layers": False}))
     tokenizer.save_pretrained(folder)
     make_card(report).save(folder / "README.md")
@@ -81,7 +86,7 @@ def save(
 
 
 def publish(saved: Path, output: Path) -> None:
-    """Put what `save` wrote in its place: at once, or where the place is there file by file, the report last."""
+    """Move what `save` wrote to `output`: in one step, or file by file if the folder exists, the report last."""
     if output.is_dir():
         for file in sorted(saved.iterdir(), key=lambda file: file.name == REPORT):
             file.replace(output / file.name)

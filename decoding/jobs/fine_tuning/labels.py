@@ -1,4 +1,4 @@
-"""Training examples as token ids with labels: which tokens are context, and which are learnt."""
+"""Encode training examples as token ids and labels, which say which tokens are context and which are learnt."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ from ..examples import Example
 from ..prompts import Prompt
 from ..synthesis import start_of
 
-IGNORED = -100  # the label of a token without loss, as torch's cross entropy has it
+IGNORED = -100  # the label of a token without loss, in torch's cross entropy
 Piece = tuple[list[int], bool]  # token ids, and whether they are learnt
 
 
@@ -16,14 +16,15 @@ def encode(
 ) -> tuple[list[dict[str, list[int]]], int]:
     """The `input_ids` and `labels` of each example, and how many examples were cut to `max_length` tokens.
 
-    Context and what is learnt are tokenized apart, as they are when the trained model continues a prompt. Every
-    example ends with the tokenizer's end of sequence, unless its last turn already has one, or it was cut.
+    The context and the learnt part are tokenized separately, as they are when the trained model continues a prompt.
+    Every example ends with the tokenizer's end of sequence, unless its last turn already has one, or it was cut.
 
     Args:
-        config, tokenizer: the model's.
+        config: the configuration of the model.
+        tokenizer: the tokenizer of the model.
         examples: see `Example`.
-        prompt: what stands before a text, and before a prompt that has a completion; not learnt.
-        max_length: tokens, at least 2.
+        prompt: put before every text, and before every prompt that has a completion; not learnt.
+        max_length: the largest number of tokens of an example, at least 2.
 
     Raises:
         ValueError: there is nothing to learn from, or this model cannot learn from it. The message is one line.
@@ -54,7 +55,7 @@ def encode(
 
 
 def pieces_of(example: Example, prompt: str, tokenizer: Any) -> list[Piece]:
-    """The example's tokens in their order, without the end of sequence: context, what is learnt, perhaps more."""
+    """The pieces of an example in their order, without the end of sequence."""
     if isinstance(example, str):
         return [(head_of(prompt, tokenizer), False), (ids_of(example, tokenizer), True)]
     if isinstance(example.get("completion"), str):
@@ -68,13 +69,13 @@ def pieces_of(example: Example, prompt: str, tokenizer: Any) -> list[Piece]:
 
 
 def head_of(prompt: str, tokenizer: Any) -> list[int]:
-    """The tokens of a prompt, or those that a text without a prompt begins with."""
+    """The tokens of a prompt, or for an empty one the token that texts begin with."""
     Prompt(0, prompt).check(f"{prompt[:40]!r}")
     return start_of(prompt, tokenizer)
 
 
 def ids_of(text: str, tokenizer: Any) -> list[int]:
-    """The tokens of a text that stands behind others; ValueError if there are none."""
+    """The tokens of a text that follows other tokens. ValueError if there are none."""
     Prompt(0, text).check(f"{text[:40]!r}")
     ids: list[int] = tokenizer(text, add_special_tokens=False, verbose=False).input_ids
     if not ids:
@@ -83,13 +84,14 @@ def ids_of(text: str, tokenizer: Any) -> list[int]:
 
 
 def render(chat: Sequence[Mapping[str, str]], first: int, tokenizer: Any) -> list[tuple[str, bool]]:
-    """A chat as the tokenizer's chat template writes it, in pieces of text with whether they are learnt.
+    """Render a chat with the tokenizer's chat template, as pieces of text, each with whether it is learnt.
 
-    What an assistant says in the turns from number `first` on is learnt, up to the end of its turn; what comes before
-    it is context. Turns behind the last such one are left out.
+    The turns of the assistant are learnt, from turn number `first` on, up to the end of each turn. What comes before
+    such a turn is context. Turns after the last of them are left out.
 
     Raises:
-        ValueError: there is no template, no such turn, or a template that writes a turn differently once others follow.
+        ValueError: there is no template, the assistant has no such turn, or the template writes a turn differently when
+            others follow.
     """
     if not tokenizer.chat_template:
         raise ValueError('the tokenizer has no chat template: give texts as "prompt" and "completion" instead of chats')
@@ -112,10 +114,10 @@ def render(chat: Sequence[Mapping[str, str]], first: int, tokenizer: Any) -> lis
 
 
 def write(chat: Sequence[Mapping[str, str]], tokenizer: Any, **options: bool) -> str:
-    """The chat as one text."""
+    """Render a chat as one text."""
     from jinja2 import TemplateError
 
     try:
         return str(tokenizer.apply_chat_template([dict(turn) for turn in chat], tokenize=False, **options))
-    except (TemplateError, TypeError) as error:  # what a template refuses: an order of roles, or a role it has not
+    except (TemplateError, TypeError) as error:  # a template refuses some orders of roles, and unknown roles
         raise ValueError(f"the chat template refuses the chat {chat[:1]}: {error}") from error

@@ -59,10 +59,10 @@ AdamW, at a learning rate that falls linearly from {{ report.learning_rate }} to
 
 
 def make_card(report: dict[str, Any]) -> Any:
-    """A `huggingface_hub.ModelCard` of what `finetune.json` says. It names no folder of this machine.
+    """Make a `huggingface_hub.ModelCard` from `finetune.json`. It names no folder of this machine.
 
     Args:
-        report: of the training, as `python -m decoding.finetune` writes it.
+        report: the content of `finetune.json`, as `python -m decoding.finetune` writes it.
     """
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
@@ -99,7 +99,7 @@ def make_card(report: dict[str, Any]) -> Any:
 
 
 def version_of(name: str) -> str | None:
-    """The version of a library that is installed, or None."""
+    """The version of an installed library, or None."""
     try:
         return version(name)
     except PackageNotFoundError:

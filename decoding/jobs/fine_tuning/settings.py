@@ -1,4 +1,4 @@
-"""What a fine-tuning is asked for: how to train, and what to leave while it runs."""
+"""The settings of a fine-tuning: how to train, and which checkpoints and reports to write."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -21,17 +21,17 @@ REPORTERS = {"wandb": ["wandb"], "tensorboard": ["tensorboard", "tensorboardX"],
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train: by AdamW without weight decay, at a learning rate that falls linearly to 0.
+    """How to train. The optimiser is AdamW without weight decay, at a learning rate that falls linearly to 0.
 
     Args:
         epochs: passes over the examples, at least 1.
-        batch_size: examples a step, at least 1.
-        learning_rate: the first, above 0; None: 2e-4 for an adapter, 2e-5 for all weights.
-        rank: at least 1, of the LoRA adapter on every linear layer but the output; its alpha is twice the rank, its
-            dropout 0.05.
-        full: train all weights, and no adapter.
-        max_length: tokens that an example is cut to, prompt and end of sequence included, at least 2.
-        seed: of the adapter's first weights, dropout and the order of examples, in [0, 2**32).
+        batch_size: examples in a step, at least 1.
+        learning_rate: learning rate of the first step, above 0; None: 2e-4 for an adapter, 2e-5 for all weights.
+        rank: rank of the LoRA adapter, at least 1. The adapter is on every linear layer but the output, its alpha is
+            twice the rank, and its dropout is 0.05.
+        full: train all weights instead of an adapter.
+        max_length: cut examples to this many tokens, prompt and end of sequence included, at least 2.
+        seed: seed of the adapter's first weights, the dropout and the order of examples, in [0, 2**32).
 
     Raises:
         ValueError: a number is out of range.
@@ -50,25 +50,26 @@ class Settings:
 
     @property
     def rate(self) -> float:
-        """The learning rate, given or not."""
+        """The learning rate, or its default if none was given."""
         return self.learning_rate or (2e-5 if self.full else 2e-4)
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a training leaves while it runs. None of it changes what is learnt.
+    """The checkpoints and reports of a training. They do not change what is learnt.
 
     Args:
-        folder: where checkpoints are kept. A training whose folder has checkpoints goes on at the last whole one, and
-            ends with the weights that it would have had. None: there are no checkpoints.
+        folder: the folder for checkpoints. If it has checkpoints already, the training goes on at the last whole one,
+            and ends with the same weights as without the interruption. None: there are no checkpoints.
         save_every: steps between checkpoints, at least 1; there is one at the end, too.
-        report_to: any of "wandb", "tensorboard" and "mlflow": who is told the training loss of every tenth step, and
-            the held-out loss before the training and after each epoch. Each is set up by its own environment
-            variables, as transformers documents them. TensorBoard's files go to `runs/NAME`.
-        name: of the run, in the reports.
+        report_to: any of "wandb", "tensorboard" and "mlflow". They get the training loss of every tenth step, and the
+            held-out loss before the training and after each epoch. Each is set up by its own environment variables, as
+            transformers documents them. TensorBoard's files go to `runs/NAME`.
+        name: the name of the run in the reports.
 
     Raises:
-        ValueError: a number out of range, or nobody of that name to report to. ImportError: their package is missing.
+        ValueError: a number is out of range, or `report_to` has another name.
+        ImportError: a package to report to is not installed.
     """
 
     folder: Path | None = None

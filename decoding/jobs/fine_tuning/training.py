@@ -1,4 +1,4 @@
-"""Fine-tuning of a causal language model, as an expert for STEER, on trl's SFTTrainer."""
+"""Fine-tune a causal language model as an expert for STEER, with trl's SFTTrainer."""
 
 import tempfile
 import warnings
@@ -13,15 +13,19 @@ from ..examples import Example
 from .labels import encode
 from .settings import Run, Settings
 
-DIVERGED = 500.0  # nats a token: no use as a model, and its perplexity is about to overflow
+DIVERGED = 500.0  # nats a token: such a model is useless, and its perplexity is about to overflow
 INSTALL = "pip install 'decoding-toolkit[train]'"
 
 
 @dataclass(frozen=True)
 class Expert:
-    """A fine-tuned model in evaluation mode; its held-out loss `before` and `after`, nats a token; seconds it took.
+    """A fine-tuned model.
 
-    The seconds are those of this process: a training that went on at a checkpoint took more in all.
+    Attributes:
+        model: the model, in evaluation mode.
+        before: its held-out loss before the training, in nats a token.
+        after: its held-out loss after the training.
+        seconds: how long the training took in this process; one that was resumed took longer in all.
     """
 
     model: Any
@@ -40,28 +44,33 @@ def finetune(
     settings: Settings | None = None,
     run: Run | None = None,
 ) -> Expert:
-    """Train `model`, in place, to go on as `train` does, and measure it on examples that it has not seen.
+    """Train `model` in place to write texts like those in `train`, and measure it on examples that it has not seen.
 
-    An example is a text, a prompt with its completion, or a chat. Of a text, what is learnt is the text and the end of
-    sequence, behind the prompt (an empty one: the token that begins texts). Of a prompt and its completion, the
-    completion and the end; of a chat, what the assistant says. All else is context without loss. The losses are means
-    over all tokens that are learnt: each weighs the same, and the batch size makes no difference.
+    An example has one of these forms:
+
+    - a text: the text and the end of sequence are learnt, after the prompt (if that is empty, after the token that
+      begins texts);
+    - a prompt with its completion: the completion and the end of sequence are learnt;
+    - a chat: what the assistant says is learnt.
+
+    Everything else is context without loss. The losses are means over all learnt tokens: each weighs the same, and the
+    batch size makes no difference.
 
     Args:
-        model: decoder-only, on its device; in float32, for lower precisions lose small updates.
-        tokenizer: the model's; left as it is. Chats need its chat template.
+        model: a decoder-only model on its device, in float32: lower precisions lose small updates.
+        tokenizer: its tokenizer, which is left unchanged. Chats need its chat template.
         train: examples, at least one: texts, {"prompt": ..., "completion": ...} or {"messages": [...]}.
         held_out: other examples, at least one.
-        prompt: what the expert will be prompted with, and whatever separates it from the text.
-        settings: see `Settings`, whose defaults None stands for. Its seed also seeds torch's global generator.
-        run: checkpoints and reports; see `Run`, whose defaults None stands for.
+        prompt: the prompt that the expert will get, with whatever separates it from the text.
+        settings: how to train; None: the defaults of `Settings`. The seed also seeds torch's global generator.
+        run: checkpoints and reports; None: the defaults of `Run`.
 
     Returns:
-        The expert, whose model is `model` itself if all weights were trained, else the `peft.PeftModel` around it.
+        the expert. Its model is `model` itself if all weights were trained, else the `peft.PeftModel` around it.
 
     Raises:
         ImportError: trl or, for an adapter, peft is missing; the message has the command that installs it.
-        ValueError: examples or a model that cannot be trained on, or a training that diverged.
+        ValueError: the examples or the model cannot be used for training, or the training diverged.
 
     Example:
         >>> import copy, decoding
@@ -91,19 +100,19 @@ def finetune(
 
 
 def require_trl() -> None:
-    """Raise ImportError where it is not installed."""
+    """Raise ImportError if trl is not installed."""
     if find_spec("trl") is None:
         raise ImportError(f"fine-tuning needs trl: {INSTALL}")
 
 
 def require_peft() -> None:
-    """Raise ImportError where it is not installed."""
+    """Raise ImportError if peft is not installed."""
     if find_spec("peft") is None:
         raise ImportError(f"an adapter needs peft: {INSTALL}, or train all weights (--full)")
 
 
 def add_adapter(model: Any, settings: Settings) -> Any:
-    """A LoRA adapter around `model`, which changes nothing before it is trained."""
+    """Put a LoRA adapter around `model`. It has no effect before it is trained."""
     require_peft()
     import transformers
     from peft import LoraConfig, get_peft_model
@@ -118,14 +127,14 @@ def add_adapter(model: Any, settings: Settings) -> Any:
         fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),  # GPT-2's linear layers
         task_type="CAUSAL_LM",
     )
-    with warnings.catch_warnings():  # peft calls this by its old name
+    with warnings.catch_warnings():  # peft uses the old name
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         return get_peft_model(model, config)
 
 
 @contextmanager
 def restored(model: Any) -> Iterator[None]:
-    """Give the model back what the trainer changes in it beside the weights: settings, and its `forward`."""
+    """Restore what the trainer changes in the model beside the weights: some settings, and its `forward`."""
     configs = (model.config, model.config.get_text_config())
     names = ("use_cache", "output_router_logits", "router_aux_loss_coef")
     kept = [(config, name, getattr(config, name)) for config in configs for name in names if hasattr(config, name)]
@@ -138,6 +147,6 @@ def restored(model: Any) -> Iterator[None]:
 
 
 def last_checkpoint(folder: Path) -> str | None:
-    """The newest whole checkpoint; one that a killed run was still writing is left out."""
+    """The newest complete checkpoint. One that a killed run was still writing is left out."""
     found = [place for place in folder.glob("checkpoint-*") if (place / "trainer_state.json").exists()]  # written last
     return str(max(found, key=lambda place: int(place.name.rpartition("-")[2]), default="")) or None
