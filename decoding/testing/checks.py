@@ -37,7 +37,7 @@ class PerPrompt:
         >>> import decoding
         >>> aside = [[30, 31], [9], [10, 11, 12]]
         >>> part = PerPrompt(lambda places: decoding.NegativePrompt([aside[i] for i in places]))
-        >>> part.make([2, 0]).negative
+        >>> part.make([2, 0]).prompt
         [[10, 11, 12], [30, 31]]
     """
 
