@@ -83,10 +83,12 @@ def escape(app: Sphinx, kind: str, name: str, thing: Any, options: Any, lines: l
     """Docstrings are plain text with `names` and examples: what else means something to Sphinx is meant literally."""
     if kind in ("attribute", "data", "property"):
         lines.insert(0, "\\")  # nothing to a reader; without it napoleon takes what stands before a colon for a type
-    example, plain = False, False
+    example, plain, listed = False, False, False
     for i, line in enumerate(lines):
         if not line.startswith(" "):  # a paragraph outside of sections such as Args
-            plain = bool(line.strip()) and not re.fullmatch(r"\w+:", line.strip()) and not line.startswith(">>>")
+            listed = line.startswith("- ")
+            section = re.fullmatch(r"\w+:", line.strip()) or line.startswith(">>>")
+            plain = bool(line.strip()) and not listed and not section
         elif plain:
             lines[i] = line = line.lstrip()  # a hanging indent there is the reader's
         example = line.lstrip().startswith(">>>") or (example and bool(line.strip()))

@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 class Pairs(NamedTuple):
     """What a protocol makes of prompts.
 
-    Attributes:
-        humans: the human texts.
-        models: the model's texts, as many as `humans`.
-        kept: the numbers of the prompts that they come from.
+    - `humans` are the human texts.
+    - `models` are the model's texts, as many as `humans`.
+    - `kept` are the numbers of the prompts that they come from.
     """
 
     humans: list[str]

@@ -13,10 +13,9 @@ from scorers._common.checks import require_count
 class TextStates(NamedTuple):
     """The hidden states of one text.
 
-    Attributes:
-        text: the number of the text among those given.
-        start: the position of the first state. It is above 0 if a prefix was read and left out.
-        states: (L, T, D) in the model's dtype, on its device: L layers, T tokens.
+    - `text` is the number of the text among those given.
+    - `start` is the position of the first state. It is above 0 if a prefix was read and left out.
+    - `states` are (L, T, D) in the model's dtype, on its device: L layers, T tokens.
     """
 
     text: int

@@ -127,14 +127,12 @@ def check_picker(part: Any, oracle: Pick, *, families: Sequence[Family] = FAMILI
 
     Args:
         part: a `decoding.Picker`, or `PerPrompt`.
-        oracle: (text, logits), for one text: `Text`, and (V,) float32 the guided logits -> one of
-
-            * what the method maximises: (V,) floats, or a dictionary from each candidate to its score, best guess
-              first. The copy of rank r that a reranker makes takes the token r places after the best;
-            * of a picker that draws, the probabilities of its draw: (V,) floats;
-            * the token, an int, where the method is neither. See to `text.rank` and `text.copies` yourself.
-
-            `text.log_p(tokens)` and `text.states(tokens)` read any text, `text.memory` keeps what belongs to the row.
+        oracle: (text, logits), for one text: `Text`, and (V,) float32 the guided logits. It gives what the method
+            maximises, (V,) floats, or a dictionary from each candidate to its score, best guess first; the copy of rank
+            r that a reranker makes takes the token r places after the best. Of a picker that draws it gives the
+            probabilities of the draw, (V,) floats. Where the method is neither it gives the token, an int; see to
+            `text.rank` and `text.copies` yourself. `text.log_p(tokens)` and `text.states(tokens)` read any text, and
+            `text.memory` keeps what belongs to the row.
         families: the models to run.
         new_tokens: how many tokens to generate.
 
@@ -167,9 +165,9 @@ def check_reranker(part: Any, oracle: Rerank, *, families: Sequence[Family] = FA
 
     Args:
         part: a `decoding.Reranker`, or `PerPrompt`.
-        oracle: (texts, ended), for the rows of one prompt: `Text`s, of which some may have ended, and whether all have
-            -> the indices of those that go on, repeated for copies; None: all as they are. Where all have ended, the
-            index of the one that is returned, in a list.
+        oracle: (texts, ended), for the rows of one prompt: `Text` objects, of which some may have ended, and whether all
+            have -> the indices of those that go on, repeated for copies; None: all as they are. Where all have ended,
+            the index of the one that is returned, in a list.
         families: the models to run.
         new_tokens: how many tokens to generate.
 
