@@ -165,7 +165,7 @@ def check_reranker(part: Any, oracle: Rerank, *, families: Sequence[Family] = FA
 
     Args:
         part: a `decoding.Reranker`, or `PerPrompt`.
-        oracle: (texts, ended), for the rows of one prompt: `Text` objects, of which some may have ended, and whether all
+        oracle: (texts, ended), for rows of one prompt: `Text` objects, of which some may have ended, and whether all
             have -> the indices of those that go on, repeated for copies; None: all as they are. Where all have ended,
             the index of the one that is returned, in a list.
         families: the models to run.
