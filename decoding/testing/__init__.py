@@ -1,12 +1,15 @@
 """Checks for parts of your own: is what the library makes of them what their paper says, token for token?
 
-For a picker, `check_picker(MyPicker(k=4), oracle)`, where `oracle(text, logits)` is the formula for one text.
-
 Each check runs a part on tiny random models, in every way in which a call can use it. It compares the tokens with those
 of a slow loop that knows nothing of the library: one text at a time, no cache, no padding. This loop goes by an
 oracle, a function that you write from the paper. A part that differs raises AssertionError, which says where.
 
 None of this needs pytest. `batch` and `PROMPTS` are there for further tests on the same models.
+
+Example:
+    >>> import decoding
+    >>> from decoding.testing import check_picker
+    >>> check_picker(decoding.Greedy(), lambda text, logits: logits)
 """
 
 from typing import TYPE_CHECKING

@@ -125,14 +125,15 @@ def check_picker(part: Any, oracle: Pick, *, families: Sequence[Family] = FAMILI
     that a reranker forks and moves, with and without a cache and shared pasts, as steps of a stream, and as one object
     in all these calls. A picker that `draws` gets a generator for each prompt, and the reference a copy of it.
 
+    The oracle gives one of three things. What a method maximises: (V,) floats, or a dictionary from each candidate to
+    its score, of which the best is taken; of the copies that a reranker makes of a row, the i-th takes the i-th best.
+    Of a picker that draws, the probabilities that it draws from: (V,) floats. Of a method that is neither, the token
+    itself, an int; `text.rank` and `text.copies` say which of how many copies it is for.
+
     Args:
         part: a `decoding.Picker`, or `PerPrompt`.
-        oracle: (text, logits), for one text: `Text`, and (V,) float32 the guided logits. It gives what the method
-            maximises, (V,) floats, or a dictionary from each candidate to its score, best guess first; the copy of rank
-            r that a reranker makes takes the token r places after the best. Of a picker that draws it gives the
-            probabilities of the draw, (V,) floats. Where the method is neither it gives the token, an int; see to
-            `text.rank` and `text.copies` yourself. `text.log_p(tokens)` and `text.states(tokens)` read any text, and
-            `text.memory` keeps what belongs to the row.
+        oracle: (text, logits) -> one of these three, for one text: `Text`, and (V,) float32 the guided logits.
+            `text.log_p(tokens)` and `text.states(tokens)` read any text; `text.memory` keeps what belongs to the row.
         families: the models to run.
         new_tokens: how many tokens to generate.
 
@@ -165,9 +166,9 @@ def check_reranker(part: Any, oracle: Rerank, *, families: Sequence[Family] = FA
 
     Args:
         part: a `decoding.Reranker`, or `PerPrompt`.
-        oracle: (texts, ended), for rows of one prompt: `Text` objects, of which some may have ended, and whether all
-            have -> the indices of those that go on, repeated for copies; None: all as they are. Where all have ended,
-            the index of the one that is returned, in a list.
+        oracle: (texts, ended) -> indices, for the rows of one prompt. It gets a `Text` for each row, some of which may
+            have ended, and whether all have. It gives the indices of the rows that go on, repeated for copies, or None
+            where all go on as they are; once all have ended, the index of the row that is returned, in a list.
         families: the models to run.
         new_tokens: how many tokens to generate.
 

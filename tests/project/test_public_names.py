@@ -29,7 +29,7 @@ RewardModel Router Scorer T5EncoderWithProjection Weighted Whitening as_scorer b
 """
 
 # Packages of decoding that pages tell users to import from.
-IMPORTABLE = ["decoding.guides", "decoding.models", "decoding.trace", "benchmarks.metrics"]
+IMPORTABLE = ["decoding.guides", "decoding.models", "decoding.testing", "decoding.trace", "benchmarks.metrics"]
 
 # What comes after `python -m`, and the options that it takes; `--help` is an option of each.
 COMMANDS = {
