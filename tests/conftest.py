@@ -79,6 +79,9 @@ def visit(browser):
         page.on("dialog", lambda dialog: (trouble.append("a dialog"), dialog.dismiss()))
         page.on("request", lambda request: trouble.append(request.url) if not request.url.startswith("file:") else None)
         page.goto(file.as_uri())
+        if options.get("java_script_enabled", True) and page.locator("#plot-1").count():
+            # plots are drawn once the page is laid out, which may be after it is loaded
+            page.wait_for_function("document.querySelector('#plot-1 .axis, #plot-1:empty') !== null", timeout=30_000)
         return page
 
     visit.trouble = trouble
