@@ -26,7 +26,7 @@ from .task import System, Task, digest, plain
 
 ROWS = "generations.jsonl"
 SETTINGS = "task.json"
-STRANGER = " is no row of a benchmark: give another folder"
+FOREIGN = " is no row of a benchmark: give another folder"
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,10 @@ class Rows:
         self.folder = folder
         self.path = folder / (ROWS if process == 0 else ROWS.replace(".", f".{process:05}."))
         self.rows: dict[str, dict[str, Any]] = {}
-        self.lines = None if reads_only else JsonLines(self.path, "key", check_row, stranger=STRANGER)
+        self.lines = None if reads_only else JsonLines(self.path, "key", check_row, foreign=FOREIGN)
         for file in sorted(folder.glob(ROWS.replace(".", "*."))):
             own = self.lines is not None and file == self.path
-            rows = self.lines.rows if self.lines and own else read_json_lines(file, check_row, stranger=STRANGER)
+            rows = self.lines.rows if self.lines and own else read_json_lines(file, check_row, foreign=FOREIGN)
             self.rows |= {row["key"]: row for row in rows}
             if self.lines and own:
                 self.lines.append([])  # cuts off an incomplete last line, so that no other process reads it

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
@@ -11,7 +10,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from scorers._common.files import read_lines
+from scorers._common.files import finite, read_lines
 
 from ..metrics.comparison import compare_paired, holm
 from ..metrics.mauve import Mauve
@@ -19,9 +18,9 @@ from ..metrics.protocols import Protocol
 from ..metrics.uncertainty import Bootstrapped, Estimate, over_runs
 from .generating import SETTINGS, Rows, installed, weights_of
 from .measures import Judge, Metric, Texts
+from .notes import HUMAN, Notes
 
 SCORES = "scores.json"
-HUMAN = "human"  # the name of the human texts, in notes
 
 
 @dataclass(frozen=True)
@@ -66,33 +65,6 @@ class Continued:
             raise ValueError(f"no texts in {file}")
         prefixes, references, runs = (list(column) for column in zip(*found, strict=True))
         return cls(prefixes, references, [list(run) for run in zip(*runs, strict=True)])
-
-
-class Notes:
-    """Notes for the reader of the numbers: warnings, metrics that were left out, too few prompts.
-
-    Equal notes are made one, with the names of the runs that it is about.
-    """
-
-    def __init__(self) -> None:
-        self._found: dict[tuple[str, str, bool], list[str]] = {}
-
-    def add(self, metric: str, text: str, of: str, few: bool = False) -> None:
-        """Add a note about a metric of one run.
-
-        Args:
-            metric: the name of the metric.
-            text: the note.
-            of: the name of the run.
-            few: whether the metric needs more prompts than there are.
-        """
-        names = self._found.setdefault((metric, " ".join(text.split()), few), [])
-        if of not in names:
-            names.append(of)
-
-    def as_json(self) -> list[dict[str, Any]]:
-        """The notes for scores.json: `metric`, `text`, `few` and `of`, the names of the runs."""
-        return [{"metric": m, "text": text, "few": few, "of": of} for (m, text, few), of in self._found.items()]
 
 
 def measure(metrics: Iterable[Metric], texts: Texts, notes: Notes, name: str) -> dict[str, Estimate]:
@@ -212,15 +184,6 @@ def score_folder(folder: Path, metrics: Sequence[Metric], judge: Judge | None) -
             "notes": notes.as_json(),
         }
     )
-
-
-def finite(value: Any) -> Any:
-    """The value with None for every number that JSON does not have, at any depth."""
-    if isinstance(value, dict):
-        return {name: finite(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def keep_shared(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:

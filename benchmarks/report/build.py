@@ -14,7 +14,7 @@ from typing import Any
 from markupsafe import Markup
 
 from decoding.trace.html import load_template, make_policy, read_source, to_json
-from scorers._common.files import read_json_lines, replacing
+from scorers._common.files import finite, read_json_lines, replacing
 
 from . import plots, tables
 from .latex import latex
@@ -95,7 +95,7 @@ def read_generations(folder: Path) -> list[dict[str, Any]]:
 
     rows: dict[str, dict[str, Any]] = {}
     for file in sorted(folder.glob("generations*.jsonl")):  # a killed run may leave files of several processes
-        found = read_json_lines(file, check, stranger=" is no text of a benchmark: give another folder")
+        found = read_json_lines(file, check, foreign=" is no text of a benchmark: give another folder")
         rows |= {row["key"]: row for row in found}
     try:
         keys = json.loads((folder / "task.json").read_text(encoding="utf-8"))["keys"]
@@ -152,15 +152,6 @@ def html(scores: Mapping[str, Any], generations: Iterable[Mapping[str, Any]]) ->
         script=Markup(script),
         policy=make_policy(style, script),
     )
-
-
-def finite(value: Any) -> Any:
-    """The value with None for every number that JSON does not have, at any depth."""
-    if isinstance(value, Mapping):
-        return {str(name): finite(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def describe(scores: Mapping[str, Any], columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -20,12 +20,20 @@ def run(options: Options) -> None:
     """Print a Markdown table of medians of ratios. Each ratio is of one round, in which all ways take turns."""
     silence()
     model, _ = decoding.load(options.model)
-    names = ["rows", "prompt", "second prompt", "padding", "separate / greedy", "joint / greedy", "joint / separate"]
+    names = [
+        "rows",
+        "prompt",
+        "second prompt",
+        "padding",
+        "separate / greedy",
+        "together / greedy",
+        "together / separate",
+    ]
     cases = list(product(options.batch, options.pairs or LENGTHS))
     with table(names, [f"batch {rows}, {first} and {second} tokens" for rows, (first, second) in cases]) as add_row:
         for rows, (first, second) in cases:
             seconds = measure(ways(model, rows, first, second, options.new_tokens), options.rounds)
-            pairs = [("separate", "greedy"), ("joint", "greedy"), ("joint", "separate")]
+            pairs = [("separate", "greedy"), ("together", "greedy"), ("together", "separate")]
             ratios = [statistics.median(map(float.__truediv__, seconds[a], seconds[b])) for a, b in pairs]
             waste = 1 - (first + second) / (2 * max(first, second))
             add_row([rows, first, second, f"{waste:.0%}", *(f"{ratio:.2f}" for ratio in ratios)])
@@ -42,5 +50,5 @@ def ways(model: Any, rows: int, first: int, second: int, new: int) -> dict[str, 
         decoding.generate(model, ids, attention_mask=torch.ones_like(ids), **call)
 
     guide = decoding.NegativePrompt(aside)
-    found = {"greedy": (decoding.Greedy(), 0.0), "separate": (guide, -1.0), "joint": (guide, 1.0)}
+    found = {"greedy": (decoding.Greedy(), 0.0), "separate": (guide, -1.0), "together": (guide, 1.0)}
     return {name: Way(partial(run, *way), (model,), whole=True) for name, way in found.items()}

@@ -134,7 +134,7 @@ def open_rows(file: Path, settings: dict[str, Any]) -> JsonLines[dict[str, Any]]
             raise ValueError(f"{place}: made with {row['settings']}: give another --output")
         return row
 
-    return JsonLines(file, "question", check, stranger=" is not of this command: give another --output")
+    return JsonLines(file, "question", check, foreign=" is not of this command: give another --output")
 
 
 def cut(documents: Iterable[Document], words: int) -> Iterable[str]:

@@ -287,7 +287,7 @@ def open_rows(file: Path) -> JsonLines[dict[str, Any]]:
     def check(row: Any, place: str) -> dict[str, Any]:
         return {name: row[name] for name in ("key", "scorer", "found")}
 
-    return JsonLines(file, "key", check, stranger=" holds something else: give another --output")
+    return JsonLines(file, "key", check, foreign=" holds something else: give another --output")
 
 
 def digest(value: Any) -> str:

@@ -47,10 +47,8 @@ class Adapter:
             raise ImportError("an adapter needs peft: run pip install 'decoding-toolkit[train]'") from error
         self.model, self.folder, self.name = model, folder, adapter_name(folder)
         loaded = getattr(model, "peft_config", {})
-        if strangers := [name for name in loaded if not name.startswith("expert_")]:
-            raise ValueError(
-                f"the model has another adapter, {strangers[0]!r}: merge it, or give the expert as a model"
-            )
+        if others := [name for name in loaded if not name.startswith("expert_")]:
+            raise ValueError(f"the model has another adapter, {others[0]!r}: merge it, or give the expert as a model")
         if self.name not in loaded:
             with warnings.catch_warnings():  # a second adapter is intended
                 warnings.filterwarnings("ignore", "Already found a `peft_config`", UserWarning)

@@ -133,7 +133,6 @@ def continue_texts(
             if not row.ended:
                 row.new.append(token)
                 row.ended = token == eos or len(row.new) == length
-            row.rank, row.copies = 0, 1
         if rerank is not None:
             if not all(row.ended for row in rows):
                 rows = moved(rows, prompts, rerank, ended=False)

@@ -6,10 +6,11 @@ files, gzipped or not.
 
 import gzip
 import json
+import math
 import os
 import weakref
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -103,6 +104,20 @@ def write_json(path: Path, value: Any, **options: Any) -> Path:
     return write_whole(path, json.dumps(value, indent=1) + "\n", **options)
 
 
+def finite(value: Any) -> Any:
+    """The value with None for every number that JSON does not have, at any depth.
+
+    Example:
+        >>> finite({"a": [1.0, float("nan")]})
+        {'a': [1.0, None]}
+    """
+    if isinstance(value, Mapping):
+        return {str(name): finite(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def to_line(record: Any) -> str:
     """The value as one line of JSON, with a newline at its end.
 
@@ -117,7 +132,7 @@ def read_json_lines(
     path: Path,
     check: Callable[[Any, str], T],
     *,
-    stranger: str = " was not written by this command: give another --output",
+    foreign: str = " was not written by this command: give another --output",
 ) -> list[T]:
     """Read a file of JSON lines, and return the result of `check` for each line. It is empty if there is no file.
 
@@ -127,7 +142,7 @@ def read_json_lines(
         path: the file.
         check: a function of the value of a line and the line's place. It raises ValueError with a message of its own,
             or KeyError or TypeError for a value of another kind.
-        stranger: the message for a line that is not JSON or of another kind. It stands directly after the place.
+        foreign: the message for a line that is not JSON or of another kind. It stands directly after the place.
 
     Raises:
         OSError: the file cannot be read.
@@ -141,7 +156,7 @@ def read_json_lines(
         [1, 2]
     """
     lines, tail = split_lines(path)
-    rows = [parse(line, f"{path}, line {n}", check, stranger) for n, line in enumerate(lines, 1) if line.strip()]
+    rows = [parse(line, f"{path}, line {n}", check, foreign) for n, line in enumerate(lines, 1) if line.strip()]
     if tail.strip():
         with suppress(ValueError):
             rows.append(parse(tail, "", check, ""))
@@ -159,7 +174,7 @@ class JsonLines(Generic[T]):
         first: the first key of every record that is written. A last line without a newline is cut off only if it can be
             the beginning of such a record. So what another program wrote is never changed.
         check: see `read_json_lines`.
-        stranger: see `read_json_lines`.
+        foreign: see `read_json_lines`.
 
     Attributes:
         rows: the results of `check` for the lines that are there.
@@ -184,16 +199,16 @@ class JsonLines(Generic[T]):
         first: str,
         check: Callable[[Any, str], T],
         *,
-        stranger: str = " was not written by this command: give another --output",
+        foreign: str = " was not written by this command: give another --output",
     ) -> None:
         self.path = path
         self.close = weakref.finalize(self, release, hold(path), os.getpid())
         try:
             lines, tail = split_lines(path)
             self.end = path.stat().st_size - len(tail) if path.exists() else 0
-            self.rows = [parse(line, f"{path}, line {n}", check, stranger) for n, line in enumerate(lines, 1)]
+            self.rows = [parse(line, f"{path}, line {n}", check, foreign) for n, line in enumerate(lines, 1)]
             if tail and (is_json(tail) or not tail.startswith(f'{{"{first}": '.encode()[: len(tail)])):
-                parse(tail, f"{path}, line {len(lines) + 1}", check, stranger)  # complete, or of another program
+                parse(tail, f"{path}, line {len(lines) + 1}", check, foreign)  # complete, or of another program
         except BaseException:
             self.close()
             raise
@@ -228,16 +243,16 @@ def is_json(line: bytes) -> bool:
     return True
 
 
-def parse(line: bytes, place: str, check: Callable[[Any, str], T], stranger: str) -> T:
+def parse(line: bytes, place: str, check: Callable[[Any, str], T], foreign: str) -> T:
     """The result of `check` for a line."""
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):
-        raise ValueError(f"{place}{stranger}") from None
+        raise ValueError(f"{place}{foreign}") from None
     try:
         return check(value, place)
     except (TypeError, KeyError):
-        raise ValueError(f"{place}{stranger}") from None
+        raise ValueError(f"{place}{foreign}") from None
 
 
 def hold(path: Path) -> Any:

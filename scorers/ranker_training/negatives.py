@@ -19,7 +19,7 @@ from .._common.files import JsonLines, read_json_lines
 from .._common.loading import load_config, load_model, load_tokenizer
 from .pairs import Window
 
-STRANGER = ': needs "prompt" and "continuation", two texts'
+FOREIGN = ': needs "prompt" and "continuation", two texts'
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def read_generated(path: Path) -> dict[str, str]:
     """
     path.stat()  # raises if there is no such file; read_json_lines would return nothing
     found: dict[str, str] = {}
-    for prompt, continuation in read_json_lines(path, pair_of, stranger=STRANGER):
+    for prompt, continuation in read_json_lines(path, pair_of, foreign=FOREIGN):
         found.setdefault(prompt, continuation)
     return found
 
@@ -174,7 +174,7 @@ def generate_into(path: Path, generator: Generator, prefixes: Sequence[str]) -> 
             raise ValueError(f"{path} was made with other settings: give another --output")
         return pair
 
-    lines = JsonLines(path, "prompt", check, stranger=STRANGER)
+    lines = JsonLines(path, "prompt", check, foreign=FOREIGN)
     done: dict[str, str] = {}
     for prompt, continuation in lines.rows:
         done.setdefault(prompt, continuation)

@@ -1,7 +1,6 @@
 """The training of a ranker by transformers' Trainer: RankGen's loss, one document in a batch. Krishna et al. 2022."""
 
 import hashlib
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,11 +15,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm import tqdm
-from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from transformers.trainer_callback import PrinterCallback
 
+from .._common.checkpoints import last_checkpoint
 from .._common.checks import flag
 from .._common.files import replacing
 from .._common.ranges import RATE, SEED_32, above, at_least, check_fields
+from .._common.training import Bar
 from ..ranker import Heads, Ranker, fingerprint, pool
 from .pairs import Window, make_batches, overlaps
 
@@ -235,18 +236,3 @@ def train(ranker: Ranker, batches: Batches, settings: Settings, folder: Path, sa
     if not all(value.isfinite().all() for value in objective.parameters()):
         raise ValueError("the training diverged: lower the learning rate")
     return {"steps": done.global_step, "seconds": round(done.metrics["train_runtime"], 1), "loss": loss}
-
-
-class Bar(ProgressCallback):
-    """The Trainer's progress bar, without the dictionaries that the Trainer prints."""
-
-    def on_log(self, *_: Any, **__: Any) -> None:
-        """Print nothing."""
-
-
-def last_checkpoint(folder: Path) -> str | None:
-    """The newest complete checkpoint. One that a killed run left incomplete is removed."""
-    found = sorted(folder.glob("checkpoint-*"), key=lambda place: int(place.name.rpartition("-")[2]))
-    while found and not (found[-1] / "trainer_state.json").exists():  # this file is written last
-        shutil.rmtree(found.pop())
-    return str(found[-1]) if found else None

@@ -132,6 +132,8 @@ def test_tests_take_helpers_from_support_alone():
     assert len(files) >= 50
     for file in files:
         for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                assert not any(".test_" in alias.name for alias in node.names), file
             if isinstance(node, ast.ImportFrom):
                 named = [
                     node.module or "",

@@ -150,14 +150,14 @@ def test_nothing_stops_being_run():
         "blocks of Python": len(blocks("python")),
         "commands shown": len(COMMANDS),
     }
-    least = {
-        "modules": 120,
-        "modules with examples": 68,
-        "docstrings with examples": 124,
-        "pages": 38,
-        "pages with code": 19,
-        "blocks of Python": 64,
-        "commands shown": 31,
+    least = {  # as many as there are: raise them with what is added, lower them for what is taken out on purpose
+        "modules": 153,
+        "modules with examples": 81,
+        "docstrings with examples": 150,
+        "pages": 53,
+        "pages with code": 25,
+        "blocks of Python": 76,
+        "commands shown": 52,
     }
     assert {name: count for name, count in counts.items() if count < least[name]} == {}
 

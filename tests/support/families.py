@@ -183,7 +183,7 @@ def expected(model: PreTrainedModel, oracle: Any, *arguments: Any) -> list[list[
     return [oracle(model, start, NEW, *arguments, input_ids=torch.tensor([prompt])) for prompt in PROMPTS]
 
 
-def verdict(family: Family) -> str:
+def outcome(family: Family) -> str:
     """One line on what contrastive search does on this family."""
     model = family.model()
     try:
@@ -199,7 +199,7 @@ def table() -> Iterator[str]:
     yield "| family | contrastive search |"
     yield "|---|---|"
     for family in FAMILIES:
-        yield f"| {family} | {verdict(family)} |"
+        yield f"| {family} | {outcome(family)} |"
 
 
 if __name__ == "__main__":

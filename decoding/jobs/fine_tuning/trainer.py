@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from datasets import Dataset
 from transformers.integrations import TensorBoardCallback
-from transformers.trainer_callback import ExportableState, PrinterCallback, ProgressCallback, TrainerCallback
+from transformers.trainer_callback import ExportableState, PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+
+from scorers._common.training import Bar
 
 from .settings import Run, Settings
 
@@ -131,10 +133,3 @@ class EpochOrder(TrainerCallback, ExportableState):
         """The state to put into the checkpoint."""
         resumed = {"began": self.began, "now": torch.get_rng_state().tolist()}
         return {"args": {}, "attributes": {"resumed": resumed}}
-
-
-class Bar(ProgressCallback):
-    """The trainer's progress bars, without the dictionaries that it prints between them."""
-
-    def on_log(self, *_: Any, **__: Any) -> None:
-        """Print nothing."""

@@ -9,6 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from scorers._common.checkpoints import last_checkpoint
+
 from ..examples import Example
 from .labels import encode
 from .settings import Run, Settings
@@ -144,9 +146,3 @@ def restored(model: Any) -> Iterator[None]:
         vars(model).pop("forward", None)  # trl's, which computes the loss without the logits
         for config, name, value in kept:
             setattr(config, name, value)
-
-
-def last_checkpoint(folder: Path) -> str | None:
-    """The newest complete checkpoint. One that a killed run was still writing is left out."""
-    found = [place for place in folder.glob("checkpoint-*") if (place / "trainer_state.json").exists()]  # written last
-    return str(max(found, key=lambda place: int(place.name.rpartition("-")[2]), default="")) or None

@@ -23,6 +23,7 @@ from benchmarks.harness import measures, scoring
 from benchmarks.harness.corpora import Corpus, Document, articles, make_prompts
 from benchmarks.harness.generating import Rows
 from benchmarks.harness.measures import METRICS, Judge, Texts, choose
+from benchmarks.harness.notes import Notes
 from benchmarks.harness.scoring import Continued
 from benchmarks.harness.task import System, Task, shipped
 from benchmarks.metrics import diversity, uncertainty
@@ -770,7 +771,7 @@ def test_what_a_reader_must_know_is_noted_once_with_whose_it_is():
         replace(metrics[0], name="shaky", measure=warn, least=2),
         replace(metrics[0], name="never", measure=refuse, least=1),
     ]
-    notes = scoring.Notes()
+    notes = Notes()
     texts = measures.Texts(None, ["a", "b"], ["c d", "e"], ["f g", "h i"], [0, 1])
     for name in ("one", "other"):
         found = scoring.measure(metrics, texts, notes, name)

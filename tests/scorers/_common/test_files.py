@@ -135,11 +135,11 @@ def test_a_child_process_gives_up_no_lock(tmp_path):
         (b"[" * 100000, 1),
     ],
 )  # fmt: skip
-def test_a_strangers_file_is_refused_and_left_alone(tmp_path, content, line):
+def test_a_foreign_file_is_refused_and_left_alone(tmp_path, content, line):
     path = tmp_path / "rows.jsonl"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=rf"rows.jsonl, line {line} is not ours$"):
-        JsonLines(path, "id", keys, stranger=" is not ours")
+        JsonLines(path, "id", keys, foreign=" is not ours")
     assert path.read_bytes() == content
     assert [file.name for file in tmp_path.iterdir()] == ["rows.jsonl"]
 
