@@ -5,12 +5,22 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from transformers.utils import logging as transformers_logging
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests use no network
 torch.set_num_threads(1)  # tiny models: threads cost more than they bring
 # a busy machine is no failure
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+
+
+@pytest.fixture(autouse=True)
+def _loud_again():
+    """A command silences transformers for its own process; this one goes on with other tests."""
+    level = transformers_logging.get_verbosity()
+    yield
+    transformers_logging.set_verbosity(level)
+    transformers_logging.enable_progress_bar()
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,6 @@ import time
 import pytest
 import torch
 from transformers import T5Config, T5ForConditionalGeneration
-from transformers.utils import logging as transformers_logging
 
 import decoding
 import scorers
@@ -36,15 +35,6 @@ def folder(tmp_path_factory):
     tiny.llama().float().save_pretrained(folder)
     tiny.tokenizer().save_pretrained(folder)
     return str(folder)
-
-
-@pytest.fixture(autouse=True)
-def _loud_again():
-    """The command silences transformers for its own process; this one goes on with other tests."""
-    level = transformers_logging.get_verbosity()
-    yield
-    transformers_logging.set_verbosity(level)
-    transformers_logging.enable_progress_bar()
 
 
 @pytest.fixture

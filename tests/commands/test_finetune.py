@@ -11,7 +11,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, T5Config, T5ForConditionalGeneration, Trainer
-from transformers.utils import logging as transformers_logging
 
 from decoding import finetune as command
 from decoding.finetune import Settings, encode, finetune, split
@@ -44,15 +43,6 @@ def examples(tmp_path):
     file = tmp_path / "examples.txt"
     file.write_text("".join(text + "\n" for text in TEXTS))
     return file
-
-
-@pytest.fixture(autouse=True)
-def _loud_again():
-    """The command silences transformers for its own process; this one goes on with other tests."""
-    level = transformers_logging.get_verbosity()
-    yield
-    transformers_logging.set_verbosity(level)
-    transformers_logging.enable_progress_bar()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Fixtures of the tests of scorers: tiny encoders and models in folders, and the training command."""
 
 import pytest
-from transformers.utils import logging as transformers_logging
 
 from scorers import train as command
 from tests.support import tiny
@@ -28,15 +27,6 @@ def language_model(tmp_path_factory):
 @pytest.fixture
 def chains(tmp_path):
     return chain_file(tmp_path)
-
-
-@pytest.fixture(autouse=True)
-def _loud_again():
-    """The command silences transformers for its own process; this one goes on with other tests."""
-    level = transformers_logging.get_verbosity()
-    yield
-    transformers_logging.set_verbosity(level)
-    transformers_logging.enable_progress_bar()
 
 
 @pytest.fixture
