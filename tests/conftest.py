@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
-from transformers.utils import logging as transformers_logging
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests use no network
 torch.set_num_threads(1)  # tiny models: threads cost more than they bring
@@ -17,6 +16,8 @@ settings.load_profile("patient")
 @pytest.fixture(autouse=True)
 def _loud_again():
     """A command silences transformers for its own process; this one goes on with other tests."""
+    from transformers.utils import logging as transformers_logging  # once the network is said to be off, above
+
     level = transformers_logging.get_verbosity()
     yield
     transformers_logging.set_verbosity(level)

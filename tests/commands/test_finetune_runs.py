@@ -13,7 +13,6 @@ from typing import ClassVar
 import pytest
 from huggingface_hub import ModelCard
 from transformers import Trainer, TrainerCallback, integrations
-from transformers.utils import logging as transformers_logging
 
 from decoding import finetune as command
 from decoding.finetune import Run, Settings, finetune
@@ -26,15 +25,6 @@ pytest.importorskip("peft")
 TEXTS = [(string.ascii_lowercase * 3)[i : i + length] for i in range(26) for length in (2, 9, 25)]
 FAST = ("--max-length", "64", "--epochs", "2", "--learning-rate", "1e-2")  # 9 steps an epoch
 KINDS = pytest.mark.parametrize("full", [False, True], ids=["adapter", "full"])
-
-
-@pytest.fixture(autouse=True)
-def _loud_again():
-    """The command silences transformers for its own process; this one goes on with other tests."""
-    level = transformers_logging.get_verbosity()
-    yield
-    transformers_logging.set_verbosity(level)
-    transformers_logging.enable_progress_bar()
 
 
 @pytest.fixture
